@@ -1,0 +1,334 @@
+"""config.toml, .env and the environment become one frozen value; nothing else reads them.
+
+Order of precedence: environment, then `.env` beside the config file, then config.toml, then the defaults here.
+Every problem is collected, so that one message names them all.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from backfill.errors import ConfigError
+
+PREFIX = "BACKFILL_"
+SECRET_NAMES = (
+    "DOME_API_KEY",
+    "POLYMARKET_CLOB_ADDRESS",
+    "POLYMARKET_CLOB_API_KEY",
+    "POLYMARKET_CLOB_SECRET",
+    "POLYMARKET_CLOB_PASSPHRASE",
+)
+
+Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and with no room for unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limit(Section):
+    """At most `requests` in any sliding window of `seconds`, as the upstream sees them arrive."""
+
+    requests: Annotated[int, Field(ge=1)]
+    seconds: Seconds
+
+
+class Run(Section):
+    """How a run behaves, and where it keeps its files."""
+
+    checkpoint_dir: Path = Path("checkpoints")
+    data_dir: Path = Path("data")
+    log_file: Path = Path("logs/backfill.jsonl")
+    progress_interval_s: Seconds = 30
+    stall_after_s: Seconds = 60
+    drain_s: Annotated[float, Field(ge=0)] = 30
+    split: Literal["even", "balanced"] = "even"
+
+
+class WarehouseConfig(Section):
+    """Where the rows go. `url` is "embedded" or the HTTP address of a ClickHouse."""
+
+    url: str = "embedded"
+    user: str = "default"
+    password: SecretStr = SecretStr("")
+    production: Identifier = "polymarket"
+    staging: Identifier = "staging"
+    analytics: Identifier = "cascadian_clean"
+    idle_exit_s: Annotated[float, Field(gt=0)] = 600
+
+    @field_validator("url")
+    @classmethod
+    def _known_place(cls, value: str) -> str:
+        if value != "embedded" and not value.startswith(("http://", "https://")):
+            raise ValueError('expected "embedded" or an http(s):// address')
+        return value.rstrip("/")
+
+
+class Upstream(Section):
+    """What every upstream has: an address, its limits, and the patience with one answer."""
+
+    base_url: Url
+    limits: tuple[Limit, ...] = ()
+    timeout_s: Seconds = 30
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+
+class Dome(Upstream):
+    """Dome; `end_of_life` decides how a connection that was never accepted is read (see README)."""
+
+    base_url: Url = "https://api.domeapi.io/v1"
+    limits: tuple[Limit, ...] = (Limit(requests=10, seconds=1), Limit(requests=100, seconds=10))
+    end_of_life: str = "2026-04-28"
+
+
+class Subgraphs(Section):
+    """Name and version of each subgraph below Goldsky's base address."""
+
+    orderbook: str = "orderbook-subgraph/0.0.1"
+    positions: str = "positions-subgraph/0.0.7"
+    activity: str = "activity-subgraph/0.0.4"
+    pnl: str = "pnl-subgraph/0.0.14"
+    wallet: str = "wallet-subgraph/0.0.4"
+
+
+class Goldsky(Upstream):
+    """Goldsky's hosted subgraphs."""
+
+    base_url: Url = "https://api.goldsky.com/api/public/project_cl6mb8i9h0003e201j6li0diw/subgraphs"
+    limits: tuple[Limit, ...] = (Limit(requests=50, seconds=10),)
+    subgraphs: Subgraphs = Subgraphs()
+
+
+class Clob(Upstream):
+    """Polymarket's order book API (used from the fills release on)."""
+
+    base_url: Url = "https://clob.polymarket.com"
+    limits: tuple[Limit, ...] = (Limit(requests=500, seconds=10),)
+
+
+class DataApi(Upstream):
+    """Polymarket's Data API v2 (used from the fills release on)."""
+
+    base_url: Url = "https://data-api.polymarket.com"
+    limits: tuple[Limit, ...] = (Limit(requests=150, seconds=10),)
+
+
+class Gamma(Upstream):
+    """Polymarket's market catalogue (used from the fills release on)."""
+
+    base_url: Url = "https://gamma-api.polymarket.com"
+    limits: tuple[Limit, ...] = (Limit(requests=150, seconds=10),)
+
+
+class Polygon(Section):
+    """A Polygon RPC node (used from the fills release on)."""
+
+    rpc_url: Url = "https://polygon-bor-rpc.publicnode.com"
+    block_range: Annotated[int, Field(ge=1)] = 1000
+    confirmations: Annotated[int, Field(ge=0)] = 20
+    limits: tuple[Limit, ...] = (Limit(requests=50, seconds=10),)
+    timeout_s: Seconds = 30
+
+
+class Upstreams(Section):
+    """One section for each upstream."""
+
+    dome: Dome = Dome()
+    goldsky: Goldsky = Goldsky()
+    clob: Clob = Clob()
+    data_api: DataApi = DataApi()
+    gamma: Gamma = Gamma()
+    polygon: Polygon = Polygon()
+
+
+Workers = Annotated[int, Field(ge=1, le=1024)]
+
+
+class DomeTokens(Section):
+    """How many workers the Dome track has, and how many ids go into one request (Dome takes 100)."""
+
+    workers: Workers = 16
+    batch: Annotated[int, Field(ge=1, le=100)] = 100
+    enabled: bool = True
+
+
+class GoldskyTokens(Section):
+    """The same for Goldsky, which returns at most 1,000 rows a request."""
+
+    workers: Workers = 32
+    batch: Annotated[int, Field(ge=1, le=1000)] = 1000
+    enabled: bool = True
+
+
+class Tracks(Section):
+    """The tracks of this release."""
+
+    dome_tokens: DomeTokens = DomeTokens()
+    goldsky_tokens: GoldskyTokens = GoldskyTokens()
+
+
+class Gates(Section):
+    """What a run must reach; shares between 0 and 1."""
+
+    global_coverage: Share = 0.95
+    wallet_coverage: Share = 0.95
+    resolved_positions: Annotated[int, Field(ge=0)] = 50
+    pnl_variance: Share = 0.02
+    reconcile_variance: Share = 0.01
+
+
+class BaselineWallet(Section):
+    """A wallet whose numbers are known from elsewhere; `expected_pnl_usd` in US dollars."""
+
+    name: str
+    address: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+    expected_pnl_usd: float | None = None
+    source: str | None = None
+    tolerance: Share | None = None
+
+    @field_validator("address")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.lower()
+
+
+class Secrets(Section):
+    """Keys; they come from the environment or `.env` only."""
+
+    dome_api_key: SecretStr | None = None
+    polymarket_clob_address: SecretStr | None = None
+    polymarket_clob_api_key: SecretStr | None = None
+    polymarket_clob_secret: SecretStr | None = None
+    polymarket_clob_passphrase: SecretStr | None = None
+
+    def values(self) -> tuple[str, ...]:
+        """The secrets that are set, for the log's redaction."""
+        kept = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(secret.get_secret_value() for secret in kept if secret is not None)
+
+
+class Config(Section):
+    """Everything a command may want to know, with absolute paths."""
+
+    run: Run = Run()
+    warehouse: WarehouseConfig = WarehouseConfig()
+    upstreams: Upstreams = Upstreams()
+    tracks: Tracks = Tracks()
+    gates: Gates = Gates()
+    baseline_wallets: tuple[BaselineWallet, ...] = ()
+    secrets: Secrets = Field(default=Secrets(), exclude=True)
+    root: Path = Field(default=Path("."), exclude=True)
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read `path` (default `$BACKFILL_CONFIG`, then ./config.toml), overlay the environment, and check it all.
+
+    Raises:
+        ConfigError: the file is missing or broken, or any key or value is wrong; the text lists every problem.
+    """
+    outer = dict(os.environ if environ is None else environ)
+    chosen = path or Path(outer.get("BACKFILL_CONFIG") or "config.toml")
+    root = chosen.resolve().parent
+    env = {**_dotenv(root / ".env"), **outer}
+    tree = _read(chosen)
+    problems = _misplaced_secrets(tree)
+    _overlay(tree, env, problems)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        problems += [_sentence(entry) for entry in error.errors()]
+    if problems:
+        listed = "\n".join(f"  - {line}" for line in problems)
+        raise ConfigError(
+            f"{len(problems)} problem(s)\n{listed}", where=str(chosen), remedy="see config.toml's comments"
+        )
+    secrets = Secrets.model_validate({name.lower(): env[name] for name in SECRET_NAMES if env.get(name)})
+    run = config.run.model_copy(update={key: root / getattr(config.run, key) for key in _PATHS})
+    return config.model_copy(update={"secrets": secrets, "root": root, "run": run})
+
+
+_PATHS = ("checkpoint_dir", "data_dir", "log_file")
+_OWN_NAMES = {"BACKFILL_CONFIG"}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            "no such file", where=str(path), remedy="--config FILE, or copy the project's config.toml"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not valid TOML: {error}", where=str(path)) from None
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    return {key: value for key, value in dotenv_values(path, interpolate=False).items() if value is not None}
+
+
+def _misplaced_secrets(tree: dict[str, Any]) -> list[str]:
+    """Secrets in the file are refused without repeating them; they are taken out of the tree."""
+    found = []
+    warehouse = tree.get("warehouse")
+    if isinstance(warehouse, dict) and warehouse.pop("password", None) is not None:
+        found.append("warehouse.password: secrets do not belong in the file; set BACKFILL_WAREHOUSE__PASSWORD instead")
+    if tree.pop("secrets", None) is not None:
+        found.append(f"secrets: not a section of the file; set {', '.join(SECRET_NAMES)} in the environment")
+    return found
+
+
+def _overlay(tree: dict[str, Any], env: Mapping[str, str], problems: list[str]) -> None:
+    for name in sorted(env):
+        if not name.startswith(PREFIX) or "__" not in name or name in _OWN_NAMES:
+            continue
+        keys = name.removeprefix(PREFIX).lower().split("__")
+        place = tree
+        for key in keys[:-1]:
+            step = place.setdefault(key, {})
+            if not isinstance(step, dict):
+                problems.append(f"{name}: {key} is not a section")
+                break
+            place = step
+        else:
+            place[keys[-1]] = _value(keys, env[name])
+
+
+def _value(keys: list[str], text: str) -> Any:
+    """Lists and tables are written as TOML; everything else stays text for the checks to read."""
+    if keys[-1] == "password" or not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sentence(entry: Any) -> str:
+    key = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    message = entry["msg"].removeprefix("Value error, ")
+    if not entry["loc"] or isinstance(entry["input"], dict | Section):
+        return f"{key}: {message}" if key else message
+    return f"{key} = {entry['input']!r}: {message}"

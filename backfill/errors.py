@@ -1,0 +1,147 @@
+"""Every error of the house, grouped by what the caller should do next.
+
+BackfillError
+├── Retry                  the same call may succeed later
+│   ├── Throttled          the upstream asked for a pause (seconds in `wait_s`)
+│   ├── Unavailable        no answer, a cut answer, a 5xx
+│   ├── PageTooLarge       the upstream gave up on the size: ask for less
+│   └── StoreBusy          the warehouse is away, full or overloaded
+├── Skip                   this unit or row is not to be had; the rest goes on
+│   ├── Refused            the upstream says this request is wrong
+│   └── Unreadable         the answer breaks the contract (raw bytes kept)
+└── Stop                   nobody should go on; the exit code says why
+    ├── UsageError         2   wrong words on the command line
+    ├── ConfigError        2   wrong configuration
+    ├── StateError         2   a checkpoint or plan that does not fit, with its remedy
+    ├── GateFailed         3
+    ├── UpstreamUnusable   5   retired, refused, stale, or without credentials
+    ├── WarehouseUnusable  6
+    └── TrackHeld          7
+"""
+
+from __future__ import annotations
+
+
+class BackfillError(Exception):
+    """An error that is one clear line: what happened, where, and what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.remedy = what, where, remedy
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f" ({self.remedy})" if self.remedy else ""
+        return f"{place}{self.what}{advice}"
+
+
+class Retry(BackfillError):
+    """The same call may succeed later."""
+
+
+class Throttled(Retry):
+    """The upstream answered 429; `wait_s` is its Retry-After in seconds, None when it did not say."""
+
+    def __init__(self, what: str, *, wait_s: float | None = None, where: str = "") -> None:
+        super().__init__(what, where=where)
+        self.wait_s = wait_s
+
+
+class Unavailable(Retry):
+    """No answer, a cut answer, or a 5xx. `reached` tells whether anything answered at all."""
+
+    def __init__(self, what: str, *, where: str = "", reached: bool = True, wait_s: float | None = None) -> None:
+        super().__init__(what, where=where)
+        self.reached, self.wait_s = reached, wait_s
+
+
+class PageTooLarge(Retry):
+    """The upstream timed out on the size of the question: the same question, smaller, may succeed."""
+
+
+class StoreBusy(Retry):
+    """The warehouse is away, full, or overloaded; rows are not lost, they wait."""
+
+
+class Skip(BackfillError):
+    """This unit or row is not to be had; everything else goes on."""
+
+    kind = "skipped"
+
+
+class Refused(Skip):
+    """The upstream says that the request itself is wrong."""
+
+    kind = "refused"
+
+
+class Unreadable(Skip):
+    """An answer that breaks the upstream's contract; `raw` is what came."""
+
+    kind = "unreadable"
+
+    def __init__(self, what: str, *, raw: bytes = b"", where: str = "") -> None:
+        super().__init__(what, where=where)
+        self.raw = raw
+
+
+class Stop(BackfillError):
+    """Going on would be wrong; the process ends with `exit_code`."""
+
+
+class UsageError(Stop):
+    """The command line asks for something that does not exist or does not go together."""
+
+    exit_code = 2
+
+
+class ConfigError(Stop):
+    """The configuration is wrong; the text lists every problem found."""
+
+    exit_code = 2
+
+
+class StateError(Stop):
+    """A plan or checkpoint that cannot be used as it is."""
+
+    exit_code = 2
+
+
+class GateFailed(Stop):
+    """A verification gate did not pass."""
+
+    exit_code = 3
+
+
+class UpstreamUnusable(Stop):
+    """An upstream that waiting does not help: retired, refused, stale, or without credentials.
+
+    `kind` is one of: retired, refused, no_credentials, stale.
+    """
+
+    exit_code = 5
+
+    def __init__(self, what: str, *, kind: str, where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.kind = kind
+
+
+class WarehouseUnusable(Stop):
+    """The warehouse refuses us for a reason that waiting does not mend.
+
+    `code` is ClickHouse's error code, 0 when there is none.
+    """
+
+    exit_code = 6
+
+    def __init__(self, what: str, *, code: int = 0, where: str = "warehouse", remedy: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.code = code
+
+
+class TrackHeld(Stop):
+    """Another process works on this track."""
+
+    exit_code = 7
