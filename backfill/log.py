@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import structlog
 
 HIDDEN = "[redacted]"
 HIDDEN_KEYS = frozenset({"authorization", "password", "secret", "api_key", "passphrase", "key"})
-Event = dict[str, Any]
+Event = MutableMapping[str, Any]
 
 
 class Logger(Protocol):
@@ -64,7 +64,7 @@ def redactor(secrets: Sequence[str]) -> Callable[[Any, str, Event], Event]:
         return value
 
     def process(_logger: Any, _method: str, event: Event) -> Event:
-        cleaned: Event = clean(event)
+        cleaned: Event = clean(dict(event))
         return cleaned
 
     return process
@@ -82,7 +82,7 @@ def configure(path: Path, *, secrets: Sequence[str], run_id: str, stderr: str = 
     sink = LogFile(path)
 
     def render(_logger: Any, _method: str, event: Event) -> str:
-        head = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
+        head: Event = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
         line = orjson.dumps({**head, **event}, default=str, option=orjson.OPT_APPEND_NEWLINE)
         sink.write(line)
         _echo(stderr, head, event, line)

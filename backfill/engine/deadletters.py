@@ -1,0 +1,101 @@
+"""Rows that were not let in, with their raw text and the reason: kept in files, listed, replayed.
+
+One JSON lines file a track. An id is the hash of what the letter says, so a page that is parsed again after a crash
+leaves the same letters, and reading drops the copies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from backfill import files
+from backfill.engine.checkpoint import now_text
+from backfill.engine.model import DeadLetter
+
+
+def letter_id(letter: DeadLetter) -> str:
+    """A name made of the letter's content."""
+    text = "\x00".join((letter.track, str(letter.unit), letter.cls, letter.raw))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """The dead letters below a data folder."""
+
+    data_dir: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the files stand."""
+        return self.data_dir / "dead_letters"
+
+    def append(self, track: str, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters; durable when this returns.
+
+        Raises:
+            OSError: the disk is full, or the folder is not ours to write.
+        """
+        lines = (orjson.dumps(_row(letter), option=orjson.OPT_APPEND_NEWLINE) for letter in letters)
+        files.append(self.folder / f"{track}.jsonl", b"".join(lines))
+
+    def rows(self, track: str | None = None) -> Iterator[dict[str, Any]]:
+        """All letters (of one track), each once, in the order of their files."""
+        for path in sorted(self.folder.glob("*.jsonl")):
+            if track is None or path.stem == track:
+                yield from _unique(path)
+
+    def count(self, track: str) -> int:
+        """How many different letters a track has."""
+        return sum(1 for _ in self.rows(track))
+
+    def remove(self, track: str, ids: Iterable[str]) -> None:
+        """Take letters out that were replayed. The caller holds the track, so that no letter comes in meanwhile."""
+        gone = set(ids)
+        path = self.folder / f"{track}.jsonl"
+        kept = [row for row in _unique(path) if row["id"] not in gone]
+        files.replace(path, b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in kept))
+
+
+def _row(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter_id(letter),
+        "track": letter.track,
+        "unit": letter.unit,
+        "class": letter.cls,
+        "reason": letter.reason,
+        "raw": letter.raw,
+        "at": now_text(),
+    }
+
+
+def _unique(path: Path) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for row in _parsed(path):
+        if row["id"] not in seen:
+            seen.add(row["id"])
+            yield row
+
+
+def _parsed(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    with path.open("rb") as handle:
+        for line in handle:
+            # A line torn by a crash was never acknowledged: its page is parsed again.
+            if (row := _try(orjson.loads, line)) is not None:
+                yield row
+
+
+def _try(load: Callable[[bytes], Any], line: bytes) -> dict[str, Any] | None:
+    try:
+        row = load(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and "id" in row else None

@@ -1,0 +1,252 @@
+"""The rate windows of one upstream: no sliding window is exceeded, whoever sends, and nearly all of it gets used.
+
+A leaky bucket cannot do both: one that admits a burst b and then r a second stays inside N per T only if b + r*T <= N,
+which for N = 10 gives away a tenth. So the windows are kept as what they are, a log of the last N sendings, in a file
+that every process of the checkpoint folder shares and that survives restarts. aiolimiter paces below that cap, when the
+upstream has asked for less (see `Pace`).
+
+What counts is when the upstream sees a request arrive, which is after we sent it and before it answered. A request's
+*excess* is the time by which its answer took longer than the quickest one; it may have arrived that much later than
+usual. Each window adds the excess, up to SLACK of its length (the contract asks for 98 % of the allowed rate, so that
+is all there is to spend), plus GUARD.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import mmap
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from aiolimiter import AsyncLimiter
+
+SLACK = 0.009
+GUARD = 0.0015
+GUARD_S = 0.002
+IN_FLIGHT = float("inf")
+MAGIC = b"PMBRATE2"
+HEAD = struct.Struct("<8s16sQQ")
+SLOT = struct.Struct("<dd")
+Sending = tuple[float, float]
+
+
+class Window(Protocol):
+    """At most `requests` in any sliding window of `seconds`."""
+
+    @property
+    def requests(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+def release(sending: Sending, seconds: float) -> float:
+    """When a sending has left every window of this length, at the latest."""
+    sent, excess = sending
+    return sent + seconds + min(excess, SLACK * seconds) + GUARD * seconds + GUARD_S
+
+
+def next_free(sendings: Sequence[Sending], windows: Sequence[Window]) -> float:
+    """The earliest time at which one more sending keeps every window; `-inf` when that is now and always was."""
+    earliest = float("-inf")
+    for window in windows:
+        if len(sendings) < window.requests:
+            continue
+        leaving = sorted((release(s, window.seconds) for s in sendings), reverse=True)
+        earliest = max(earliest, leaving[window.requests - 1])
+    return earliest
+
+
+def _boot() -> bytes:
+    """The system's monotonic clock starts anew with each boot: stamps of another boot mean nothing."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        text = b"no boot id on this system"
+    return hashlib.sha256(text).digest()[:16]
+
+
+class SharedLog:
+    """The last sendings to an upstream, in a file shared by processes (times are of the system's monotonic clock)."""
+
+    def __init__(self, path: Path, windows: Sequence[Window]) -> None:
+        self._slots = max(window.requests for window in windows)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        with self._locked():
+            self._prepare()
+        self._map = mmap.mmap(self._handle, HEAD.size + self._slots * SLOT.size)
+
+    def _prepare(self) -> None:
+        head = os.pread(self._handle, HEAD.size, 0)
+        old = HEAD.unpack(head) if len(head) == HEAD.size else (b"", b"", 0, 0)
+        if old[0] == MAGIC and old[1] == _boot() and old[3] == self._slots:
+            return
+        kept = self._old_sendings(old)
+        slots = (kept + [(float("-inf"), 0.0)] * self._slots)[: self._slots]
+        body = b"".join(SLOT.pack(*slot) for slot in slots)
+        os.ftruncate(self._handle, HEAD.size + self._slots * SLOT.size)
+        os.pwrite(self._handle, HEAD.pack(MAGIC, _boot(), len(kept) % self._slots, self._slots) + body, 0)
+
+    def _old_sendings(self, old: tuple[bytes, bytes, int, int]) -> list[Sending]:
+        """When the limits were changed in the config, what was sent under the old ones still counts."""
+        if old[0] != MAGIC or old[1] != _boot():
+            return []
+        raw = os.pread(self._handle, old[3] * SLOT.size, HEAD.size)
+        kept = [slot for slot in SLOT.iter_unpack(raw[: len(raw) // SLOT.size * SLOT.size]) if slot[0] > 0]
+        return sorted(kept)[-self._slots :]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._handle, fcntl.LOCK_UN)
+
+    def try_book(self, windows: Sequence[Window], now: float, not_before: float) -> tuple[float, int]:
+        """Book a sending at `now` if every window allows it: (0, its slot), else (seconds to wait, -1)."""
+        with self._locked():
+            body = self._map[HEAD.size :]
+            # A stamp from the future is a clock that was set back: it may not lock us out for ever.
+            sendings = [(min(sent, now), excess) for sent, excess in SLOT.iter_unpack(body) if sent > 0]
+            free = max(next_free(sendings, windows), not_before)
+            if free > now:
+                return free - now, -1
+            magic, boot, head, slots = HEAD.unpack(self._map[: HEAD.size])
+            self._put(head, (now, IN_FLIGHT))
+            self._map[: HEAD.size] = HEAD.pack(magic, boot, (head + 1) % slots, slots)
+            return 0.0, head
+
+    def settle(self, slot: int, sending: Sending) -> None:
+        """Write down when the request really left, and by how much its answer was late."""
+        with self._locked():
+            self._put(slot, sending)
+
+    def _put(self, slot: int, sending: Sending) -> None:
+        at = HEAD.size + slot * SLOT.size
+        self._map[at : at + SLOT.size] = SLOT.pack(*sending)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._map.close()
+        os.close(self._handle)
+
+
+class Booking:
+    """One admitted request: tell it when the request leaves and when the answer comes."""
+
+    __slots__ = ("_gate", "_slot", "sent")
+
+    def __init__(self, gate: RateGate, slot: int, sent: float) -> None:
+        self._gate, self._slot, self.sent = gate, slot, sent
+
+    def left(self) -> None:
+        """The request is on the wire now."""
+        self.sent = self._gate.clock()
+        self._gate.settle(self._slot, (self.sent, IN_FLIGHT))
+
+    def answered(self) -> float:
+        """The answer's head is here; returns the seconds it took."""
+        took = self._gate.clock() - self.sent
+        self._gate.settle(self._slot, (self.sent, self._gate.excess(took)))
+        return took
+
+
+class RateGate:
+    """Admits requests to one upstream, in the order in which they ask."""
+
+    def __init__(
+        self,
+        windows: Sequence[Window],
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = asyncio.sleep,
+    ) -> None:
+        self.windows, self.clock, self._sleep = tuple(windows), clock, sleep
+        self._log = SharedLog(path, windows) if windows else None
+        self._turn = asyncio.Lock()
+        self._quickest = float("inf")
+        self._last = float("-inf")
+        self.pace = Pace(self.rate())
+
+    def rate(self) -> float:
+        """Requests a second that all windows allow for good; infinite without limits."""
+        return min((window.requests / window.seconds for window in self.windows), default=float("inf"))
+
+    async def admit(self) -> Booking:
+        """Wait until one more request keeps every window, and book it."""
+        await self.pace.wait()
+        if self._log is None:
+            return Booking(self, -1, self.clock())
+        async with self._turn:
+            while True:
+                now = self.clock()
+                wait, slot = self._log.try_book(self.windows, now, float("-inf"))
+                if slot >= 0:
+                    return Booking(self, slot, now)
+                await self._sleep(wait)  # type: ignore[misc]
+
+    def settle(self, slot: int, sending: Sending) -> None:
+        """See `SharedLog.settle`."""
+        if self._log is not None and slot >= 0:
+            self._log.settle(slot, sending)
+
+    def excess(self, took: float) -> float:
+        """By how many seconds an answer was later than the quickest one so far."""
+        self._quickest = min(self._quickest, took)
+        return took - self._quickest
+
+    def close(self) -> None:
+        """Let go of the shared file."""
+        if self._log is not None:
+            self._log.close()
+
+
+class Pace:
+    """The speed below the cap that the upstream has asked for: halved when it complains, regained slowly.
+
+    Errors never speed it up. At full speed it stands aside; below, an AsyncLimiter that admits one request an interval
+    paces evenly.
+    """
+
+    FLOOR = 1 / 64
+    STEP = 1 / 32
+    UNLIMITED_RATE = 256.0
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate if rate != float("inf") else self.UNLIMITED_RATE
+        self.share = 1.0
+        self._limiter: AsyncLimiter | None = None
+        self._usual: float | None = None
+
+    async def wait(self) -> None:
+        """Wait for this request's turn at the present speed."""
+        limiter = self._limiter
+        if limiter is not None:
+            await limiter.acquire()
+
+    def complained(self) -> None:
+        """The upstream answered 429 or 503: half the speed."""
+        self._set(self.share / 2)
+
+    def answered(self, took: float) -> None:
+        """A good answer after `took` seconds: a step faster, unless answers take far longer than usual."""
+        usual = took if self._usual is None else self._usual
+        slow = took > 4 * usual + 0.5
+        self._usual = min(usual + 0.02 * (took - usual), usual * 1.02 + 0.001)
+        if slow:
+            self._set(max(self.share * 0.9, 0.25))
+        elif self.share < 1:
+            self._set(self.share + self.STEP)
+
+    def _set(self, share: float) -> None:
+        self.share = min(1.0, max(self.FLOOR, share))
+        self._limiter = None if self.share == 1 else AsyncLimiter(1, 1 / (self._rate * self.share))

@@ -1,0 +1,82 @@
+"""The heart: fetch, parse, write, advance. Between the rows being durable and the ledger moving nothing waits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from backfill.engine.crew import Worker
+from backfill.engine.model import DeadLetter, Lane, Page, Request, Unit
+from backfill.engine.progress import Progress
+from backfill.errors import PageTooLarge, Refused, Unreadable
+
+RAW_KEPT = 65_536
+
+
+class Fetch(Protocol):
+    """What the pipeline asks of a door."""
+
+    async def fetch(self, request: Request, read: Callable[[bytes], Page], *, beat: Worker, shrinks: bool) -> Page: ...
+
+
+Write = Callable[[Sequence[bytes]], Awaitable[None]]
+Keep = Callable[[Sequence[DeadLetter]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One track's way from a unit to durable rows. `write` and `keep` return when what they got is durable."""
+
+    lane: Lane
+    door: Fetch
+    write: Write
+    keep: Keep
+    progress: Progress
+
+    async def work(self, unit: Unit, worker: Worker) -> None:
+        """Take one unit page by page to its end, or to the page at which the run is stopping.
+
+        Raises:
+            Retry, Skip: the unit is given up.
+            Stop: going on would be wrong.
+        """
+        cursor = self.progress.open.get(unit.number)
+        while True:
+            page = await self._page(unit, cursor, worker)
+            worker("storing")
+            if page.letters:
+                await self.keep(page.letters)
+            if page.lines:
+                await self.write(page.lines)
+            self.progress.advance(unit.number, page)
+            if page.next is None or worker.stop.stopping:
+                return
+            cursor = self._moved_on(unit, cursor, page.next)
+
+    def _moved_on(self, unit: Unit, cursor: str | None, following: str) -> str:
+        if following == cursor:
+            raise Refused(f"the cursor does not advance: {following!r}", where=f"{self.lane.name} unit {unit.number}")
+        return following
+
+    async def _page(self, unit: Unit, cursor: str | None, worker: Worker) -> Page:
+        while True:
+            smaller = self.lane.smaller(unit, cursor)
+            try:
+                return await self._fetched(unit, cursor, worker, shrinks=smaller is not None)
+            except PageTooLarge:
+                if smaller is None:
+                    raise
+                cursor = smaller
+                self.progress.turn(unit.number, smaller)
+
+    async def _fetched(self, unit: Unit, cursor: str | None, worker: Worker, *, shrinks: bool) -> Page:
+        def read(body: bytes) -> Page:
+            return self.lane.parse(unit, cursor, body)
+
+        try:
+            return await self.door.fetch(self.lane.request(unit, cursor), read, beat=worker, shrinks=shrinks)
+        except Unreadable as error:
+            raw = error.raw[:RAW_KEPT].decode("utf-8", "replace")
+            await self.keep([DeadLetter(self.lane.name, unit.number, error.kind, str(error), raw)])
+            raise
