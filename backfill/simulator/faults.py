@@ -1,0 +1,159 @@
+"""What goes wrong: request by request from (seed, upstream, number), and token by token from the seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .model import Upstream
+from .world import World
+
+RequestFault = Literal[
+    "late",
+    "throttled",
+    "throttled_seconds",
+    "throttled_date",
+    "http_500",
+    "http_502",
+    "http_503",
+    "cut_before",
+    "cut_midway",
+    "truncated_json",
+    "wrong_json",
+    "short_page",
+    "short_page_unsaid",
+    "repeated_page",
+    "query_timeout",
+    "store_timeout",
+    "overloaded",
+    "statement_canceled",
+]
+"""Kinds of faults of one request. `short_page` sends half of the rows with `has_more` and a cursor to the rest,
+`short_page_unsaid` half of them as if that were all, `repeated_page` sends the previous answer again. The last four
+are GraphQL errors under HTTP 200; `query_timeout` comes only when more ids (or rows) are asked than
+`Profile.timeout_above`."""
+
+Lie = Literal[
+    "swapped", "other_condition", "missing_side_b", "id_not_number", "condition_not_hex", "index_out_of_range"
+]
+"""Kinds of wrong answers. The first two are well-formed and false; the rest are malformed."""
+
+ANY_UPSTREAM: tuple[RequestFault, ...] = (
+    "late", "throttled", "throttled_seconds", "throttled_date", "http_500", "http_502", "http_503",
+    "cut_before", "cut_midway", "truncated_json", "wrong_json", "short_page", "repeated_page",
+)  # fmt: skip
+GRAPHQL_ONLY: tuple[RequestFault, ...] = ("query_timeout", "store_timeout", "overloaded", "statement_canceled")
+DOME_LIES: tuple[Lie, ...] = ("swapped", "other_condition", "missing_side_b", "id_not_number", "condition_not_hex")
+GOLDSKY_LIES: tuple[Lie, ...] = ("swapped", "other_condition", "condition_not_hex", "index_out_of_range")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How bad it is."""
+
+    rates: Mapping[RequestFault, float] = field(default_factory=dict)
+    """Share of the requests that get each kind; together at most 1."""
+    lies: float = 0.0
+    """Share of the tokens that an upstream is asked about and answers wrongly."""
+    late_ms: float = 400.0
+    timeout_above: int = 200
+    """Ids (or rows) above which a `query_timeout` happens: a smaller page is the remedy."""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.rates) - set(RequestFault.__args__)  # type: ignore[attr-defined]
+        if unknown:
+            raise ValueError(f"unknown fault kinds {sorted(unknown)}, expected some of {RequestFault.__args__}")  # type: ignore[attr-defined]
+        if sum(self.rates.values()) > 1 + 1e-9 or min([self.lies, *self.rates.values()], default=0) < 0:
+            raise ValueError("fault rates must not be negative, nor more than 1 together")
+
+
+def _even(total: float) -> dict[RequestFault, float]:
+    kinds = ANY_UPSTREAM + GRAPHQL_ONLY
+    return {kind: total / len(kinds) for kind in kinds}
+
+
+PROFILES: dict[str, Profile] = {
+    "none": Profile(),
+    "mild": Profile(_even(0.03)),
+    "rough": Profile(_even(0.20)),
+    "liar": Profile(lies=0.01),
+    "all": Profile(_even(0.20), lies=0.01),
+}
+"""Named profiles. None of them has `short_page_unsaid`, which no client can notice on Goldsky's side: ask for it by a
+profile of your own."""
+
+
+def profile_of(value: str | Mapping[str, Any] | Profile) -> Profile:
+    """A profile by its name, from a JSON object (`rates`, `lies`, `late_ms`, `timeout_above`), or as it is."""
+    if isinstance(value, Profile):
+        return value
+    if isinstance(value, str):
+        if value not in PROFILES:
+            raise ValueError(f"no fault profile {value!r}, expected one of {', '.join(PROFILES)}")
+        return PROFILES[value]
+    try:
+        return Profile(**value)
+    except TypeError as error:
+        raise ValueError(f"not a fault profile: {error}") from None
+
+
+class Faults:
+    """The faults of one simulator: a pure function of its seed, its profile and its world."""
+
+    def __init__(self, world: World, profile: str | Mapping[str, Any] | Profile = "none", seed: int = 1) -> None:
+        self.world = world
+        self.seed = seed
+        self._lies: dict[Upstream, dict[int, Lie]] = {}
+        self.profile = profile_of(profile)
+
+    def change(self, profile: str | Mapping[str, Any] | Profile) -> None:
+        """Use another profile from the next request on."""
+        self.profile = profile_of(profile)
+        self._lies = {}
+
+    def plan(self, upstream: Upstream, number: int) -> RequestFault | None:
+        """The fault of an upstream's request `number`, counted from 0."""
+        if not self.profile.rates:
+            return None
+        draw = random.Random(f"fault:{self.seed}:{upstream}:{number}").random()
+        for kind, rate in self.profile.rates.items():
+            draw -= rate
+            if draw < 0:
+                return _fitting(kind, upstream)
+        return None
+
+    def lied_about(self, upstream: Upstream) -> dict[int, Lie]:
+        """Every token this upstream answers wrongly, and how: what a careful client must quarantine.
+
+        A Dome row describes both tokens of a market, so a lie there is about both.
+        """
+        if upstream not in self._lies:
+            self._lies[upstream] = self._choose(upstream)
+        return self._lies[upstream]
+
+    def _choose(self, upstream: Upstream) -> dict[int, Lie]:
+        if self.profile.lies <= 0:
+            return {}
+        kinds: Sequence[Lie] = DOME_LIES if upstream == "dome" else GOLDSKY_LIES
+        asked = [token for token in self.world.unmapped() if token in self.world.known_to(upstream)]
+        count = min(len(asked), max(len(kinds), round(self.profile.lies * len(asked))))
+        chosen = random.Random(f"lies:{self.seed}:{upstream}").sample(asked, count)
+        lies = {token: kinds[i % len(kinds)] for i, token in enumerate(chosen)}
+        return self._whole_markets(lies) if upstream == "dome" else lies
+
+    def _whole_markets(self, lies: dict[int, Lie]) -> dict[int, Lie]:
+        return {
+            token: lies.get(market.tokens[0]) or lies[market.tokens[1]]
+            for market in self.world.markets
+            if not lies.keys().isdisjoint(market.tokens)
+            for token in market.tokens
+        }
+
+
+def _fitting(kind: RequestFault, upstream: Upstream) -> RequestFault:
+    """A GraphQL error cannot happen at Dome, where the database's trouble is a 500; Goldsky has no `has_more`."""
+    if upstream == "dome":
+        return "http_500" if kind in GRAPHQL_ONLY else kind
+    return "overloaded" if kind == "short_page" else kind

@@ -1,0 +1,143 @@
+"""A simulator in a process of its own, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from .door import RetryAfter
+from .limits import DOME_LIMITS, GOLDSKY_LIMITS, Limit, parse_limits
+from .server import Settings, Simulator
+from .world import REAL_MAPPED, REAL_TRADED, World
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter: a tenth of the usual, so that a query delays arrival stamps less."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to simulate; the defaults of the `simulate` command."""
+
+    seed: int = 1
+    tokens: int = 2000
+    """Traded tokens of the made-up world (with `data`: at most so many of the recorded ones, 0 for all)."""
+    mapped: int | None = None
+    """Tokens already mapped; by default the share of the system that is to be back-filled."""
+    data: str | None = None
+    """Folder with recorded answers to serve instead of a made-up world."""
+    dumps: str | None = None
+    """Folder to write the world's fills and its existing token map to."""
+    latency_ms: float = 20.0
+    jitter_ms: float = 0.0
+    faults: str | Mapping[str, Any] = "none"
+    dome_limits: str = ",".join(f"{limit.requests}/{limit.seconds:g}" for limit in DOME_LIMITS)
+    goldsky_limits: str = ",".join(f"{limit.requests}/{limit.seconds:g}" for limit in GOLDSKY_LIMITS)
+    retry_after: RetryAfter = "none"
+    key: str = "demo-key"
+    """The key that Dome accepts."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    record: str | None = None
+    """File that gets the record and the summary on exit."""
+
+    def limits(self) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
+        """Dome's and Goldsky's limits; ValueError where a text is none."""
+        return parse_limits(self.dome_limits), parse_limits(self.goldsky_limits)
+
+    def world(self) -> World:
+        """Make or load the world."""
+        if self.data is not None:
+            world = World.from_real(self.data, seed=self.seed, traded=self.tokens or None)
+            return world.with_mapped(self._mapped(len(world.traded)))
+        return World.generate(self.seed, self.tokens, self._mapped(self.tokens))
+
+    def _mapped(self, traded: int) -> int:
+        return round(traded * REAL_MAPPED / REAL_TRADED) if self.mapped is None else self.mapped
+
+    def settings(self) -> Settings:
+        """The servers' settings."""
+        dome, goldsky = self.limits()
+        return Settings(
+            seed=self.seed,
+            dome_limits=dome,
+            goldsky_limits=goldsky,
+            retry_after=self.retry_after,
+            latency_ms=self.latency_ms,
+            jitter_ms=self.jitter_ms,
+            faults=self.faults,
+            dome_keys=(self.key,),
+            host=self.host,
+            port=self.port,
+        )
+
+
+def run(options: RunOptions, ready: Callable[[dict[str, Any]], None]) -> int:
+    """Serve until SIGINT or SIGTERM and return the exit code; `ready` is given what clients need once it listens."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    settings = options.settings()
+    gc.disable()  # a large world is millions of objects that live to the end: collecting them again stalls the stamps
+    world = options.world()
+    dumps = world.write_dumps(options.dumps) if options.dumps else None
+    simulator = Simulator(world, settings)
+    simulator.warm_up()
+    gc.freeze()
+    gc.enable()
+    extra = {} if dumps is None else {"fills": str(dumps.fills), "token_map": str(dumps.token_map)}
+    number = asyncio.run(_serve(simulator, lambda: ready(announcement(simulator) | extra)))
+    if options.record:
+        _write_record(Path(options.record), simulator)
+    return 128 + number
+
+
+async def _serve(simulator: Simulator, ready: Callable[[], None]) -> int:
+    """Serve until a signal; its number."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+
+    def stop(number: int) -> None:
+        if not stopped.done():
+            stopped.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    async with simulator:
+        ready()
+        return int(await stopped)
+
+
+def announcement(simulator: Simulator) -> dict[str, Any]:
+    """What a client needs to know: addresses, environment variables that point the product here, and the world."""
+    world = simulator.world
+    return {
+        "base_url": simulator.base_url,
+        "dome_url": simulator.dome_url,
+        "goldsky_url": simulator.goldsky_url,
+        "pid": os.getpid(),
+        "env": {
+            "BACKFILL_UPSTREAMS__DOME__BASE_URL": simulator.dome_url,
+            "BACKFILL_UPSTREAMS__GOLDSKY__BASE_URL": simulator.goldsky_url,
+            "DOME_API_KEY": simulator.settings.dome_keys[0],
+        },
+        "world": {
+            "seed": world.seed,
+            "markets": len(world.markets),
+            "traded": len(world.traded),
+            "mapped": len(world.mapped),
+            "best_coverage": round(world.best_coverage(), 6),
+        },
+    }
+
+
+def _write_record(path: Path, simulator: Simulator) -> None:
+    content = {"summary": simulator.summary(), "arrivals": simulator.record.as_json()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

@@ -1,0 +1,209 @@
+"""What each pretend subgraph holds: entities with their real field names, filled from a world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+from .faults import Faults, Lie
+from .graphnode import AT, Collection, Row
+from .model import Mapping
+from .world import World
+
+Maker = Callable[["Rows"], list[Collection]]
+_EVENT = {"id": "ID!", "timestamp": "BigInt!"}
+_FULL_PAYOUT = "1"
+
+
+class Rows:
+    """Rows made from a world, each kind once and only when a subgraph that holds it is first asked."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+
+    @cached_property
+    def tokens(self) -> list[Row]:
+        """Token id, condition and outcome index as Goldsky answers them, lies included."""
+        lies = self._faults.lied_about("goldsky")
+        starts = {market.condition: market.start for market in self._world.markets}
+        rows: list[Row] = []
+        honest: Mapping | None = None
+        for token in self._known:
+            truth = self._world.truth[token]
+            row = {
+                "id": str(token),
+                "condition": f"0x{truth.condition}",
+                "outcomeIndex": str(truth.outcome_index),
+                AT: starts.get(truth.condition, 0),
+            }
+            if token in lies:
+                _distort(row, lies[token], honest or truth)
+            else:
+                honest = truth
+            rows.append(row)
+        return rows
+
+    @cached_property
+    def _known(self) -> list[int]:
+        """Goldsky's tokens in an order that does not depend on how a set was built."""
+        return [token for token in self._world.truth if token in self._world.goldsky_tokens]
+
+    @cached_property
+    def conditions(self) -> dict[str, Row]:
+        """Every known condition, with its tokens by outcome index, its age, and its winner once resolved."""
+        markets = {market.condition: market for market in self._world.markets}
+        found: dict[str, Row] = {}
+        for token in self._known:
+            truth = self._world.truth[token]
+            market = markets.get(truth.condition)
+            entry = found.setdefault(
+                truth.condition,
+                {"tokens": {}, AT: market.start if market else 0, "winner": market.winner if market else None},
+            )
+            entry["tokens"][truth.outcome_index] = str(token)
+        return found
+
+    def condition_ids(self) -> list[Row]:
+        """Conditions with nothing but their ids."""
+        return [{"id": f"0x{key}", AT: entry[AT]} for key, entry in self.conditions.items()]
+
+    def market_data(self) -> list[Row]:
+        """Token to condition; the outcome index is never set."""
+        return [{**row, "outcomeIndex": None} for row in self.tokens]
+
+    def complements(self) -> list[Row]:
+        """Token to condition and outcome index, with the other token of the condition ("0" where it is not known)."""
+        truth = self._world.truth
+        rows = []
+        for token, row in zip(self._known, self.tokens, strict=True):
+            sisters = self.conditions[truth[token].condition]["tokens"]
+            rows.append({**row, "complement": sisters.get(1 - truth[token].outcome_index, "0")})
+        return rows
+
+    def payouts(self) -> list[Row]:
+        """Conditions with their payout, null until resolved.
+
+        A lie's condition is here too: a dangling relation would fail the whole page instead of being a wrong answer.
+        """
+        rows = [{"id": f"0x{key}", "payouts": _payout(e), AT: e[AT]} for key, e in self.conditions.items()]
+        false = {row["condition"] for row in self.tokens} - {row["id"] for row in rows}
+        return rows + [{"id": condition, "payouts": None, AT: 0} for condition in sorted(false)]
+
+    def vectors(self) -> list[Row]:
+        """Conditions with their tokens in outcome order and the payout vector: empty over "0" until resolved."""
+        return [
+            {
+                "id": f"0x{key}",
+                "positionIds": [entry["tokens"][index] for index in sorted(entry["tokens"])],
+                "payoutNumerators": _payout(entry) or [],
+                "payoutDenominator": "0" if entry["winner"] is None else _FULL_PAYOUT,
+                AT: entry[AT],
+            }
+            for key, entry in self.conditions.items()
+        ]
+
+    def fills(self) -> list[Row]:
+        """Every fill of the world."""
+        return [{**f._asdict(), "timestamp": str(f.timestamp), AT: f.timestamp} for f in self._world.fills]
+
+
+def _payout(entry: Row) -> list[str] | None:
+    """The winning side's whole unit and the other's nothing, None until resolved."""
+    return None if entry["winner"] is None else [_FULL_PAYOUT if i == entry["winner"] else "0" for i in range(2)]
+
+
+def _distort(row: Row, lie: Lie, other: Mapping) -> None:
+    match lie:
+        case "swapped":
+            row["outcomeIndex"] = "1" if row["outcomeIndex"] == "0" else "0"
+        case "other_condition":
+            row["condition"] = f"0x{other.condition}"
+        case "condition_not_hex":
+            row["condition"] = "0x" + "z" * 64
+        case _:
+            row["outcomeIndex"] = "7"
+
+
+def _none() -> list[Row]:
+    """No rows: an entity that the worlds do not fill yet."""
+    return []
+
+
+def activity(rows: Rows) -> list[Collection]:
+    """activity-subgraph: positions and conditions; splits, merges, redemptions and conversions are still empty."""
+    moved = {**_EVENT, "stakeholder": "String!", "condition": "String!", "amount": "BigInt!"}
+    redeemed = {**_EVENT, "redeemer": "String!", "condition": "String!", "indexSets": "[BigInt!]!", "payout": "BigInt!"}
+    converted = {**_EVENT, "stakeholder": "String!", "negRiskMarketId": "String!", "amount": "BigInt!"}
+    converted |= {"indexSet": "BigInt!", "questionCount": "Int!"}
+    position = {"id": "ID!", "condition": "String!", "outcomeIndex": "BigInt!"}
+    return [
+        Collection("Position", "positions", position, lambda: rows.tokens),
+        Collection("Condition", "conditions", {"id": "ID!"}, rows.condition_ids),
+        Collection("Split", "splits", moved, _none),
+        Collection("Merge", "merges", moved, _none),
+        Collection("Redemption", "redemptions", redeemed, _none),
+        Collection("NegRiskConversion", "negRiskConversions", converted, _none),
+        Collection("NegRiskEvent", "negRiskEvents", {"id": "ID!", "questionCount": "Int!"}, _none),
+        Collection("FixedProductMarketMaker", "fixedProductMarketMakers", {"id": "ID!"}, _none),
+    ]
+
+
+def positions(rows: Rows) -> list[Collection]:
+    """positions-subgraph: token to condition with the payout beside it; balances are still empty."""
+    conditions = Collection("Condition", "conditions", {"id": "ID!", "payouts": "[BigDecimal!]"}, rows.payouts)
+    token = {"id": "ID!", "condition": "Condition!", "complement": "String!", "outcomeIndex": "BigInt!"}
+    tokens = Collection("TokenIdCondition", "tokenIdConditions", token, rows.complements, {"condition": conditions})
+    balance = {"id": "ID!", "user": "String!", "asset": "TokenIdCondition!", "balance": "BigInt!"}
+    return [
+        conditions,
+        tokens,
+        Collection("UserBalance", "userBalances", balance, _none, {"asset": tokens}),
+        Collection("NetUserBalance", "netUserBalances", balance, _none, {"asset": tokens}),
+    ]
+
+
+def orderbook(rows: Rows) -> list[Collection]:
+    """orderbook-subgraph: token to condition without an outcome index, and the fills; matches are still empty."""
+    amounts = dict.fromkeys(("makerAmountFilled", "takerAmountFilled"), "BigInt!")
+    event = {"id": "ID!", "transactionHash": "Bytes!", "orderHash": "Bytes!", "timestamp": "BigInt!"}
+    event |= dict.fromkeys(("maker", "taker", "makerAssetId", "takerAssetId"), "String!")
+    event |= {**amounts, "fee": "BigInt!"}
+    matched = {**_EVENT, "makerAssetID": "BigInt!", "takerAssetID": "BigInt!", **amounts}
+    market = {"id": "ID!", "condition": "String!", "outcomeIndex": "BigInt"}
+    return [
+        Collection("MarketData", "marketDatas", market, rows.market_data),
+        Collection("OrderFilledEvent", "orderFilledEvents", event, rows.fills),
+        Collection("OrdersMatchedEvent", "ordersMatchedEvents", matched, _none),
+    ]
+
+
+def pnl(rows: Rows) -> list[Collection]:
+    """pnl-subgraph: conditions with both token ids and the payout vector; user positions are still empty."""
+    condition = {"id": "ID!", **dict.fromkeys(("positionIds", "payoutNumerators"), "[BigInt!]!")}
+    condition["payoutDenominator"] = "BigInt!"
+    held = {"id": "ID!", "user": "String!"}
+    held |= dict.fromkeys(("tokenId", "amount", "avgPrice", "realizedPnl", "totalBought"), "BigInt!")
+    return [
+        Collection("Condition", "conditions", condition, rows.vectors),
+        Collection("UserPosition", "userPositions", held, _none),
+        Collection("NegRiskEvent", "negRiskEvents", {"id": "ID!", "questionCount": "Int!"}, _none),
+    ]
+
+
+def wallet(_rows: Rows) -> list[Collection]:
+    """wallet-subgraph: proxy and safe wallets, still empty."""
+    fields = {"id": "ID!", "signer": "String!", "type": "String!"}
+    fields |= dict.fromkeys(("balance", "lastTransfer", "createdAt"), "BigInt!")
+    return [Collection("Wallet", "wallets", fields, _none)]
+
+
+SUBGRAPHS: dict[str, Maker] = {
+    "activity-subgraph/0.0.4": activity,
+    "positions-subgraph/0.0.7": positions,
+    "orderbook-subgraph/0.0.1": orderbook,
+    "orderbook-subgraph/prod": orderbook,
+    "pnl-subgraph/0.0.14": pnl,
+    "wallet-subgraph/0.0.4": wallet,
+}
+"""Name and version (or tag) to what it holds; any other name is unknown to the server."""

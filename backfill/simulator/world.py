@@ -1,0 +1,145 @@
+"""A world: every market, token and fill the pretend upstreams know, and the right answer to every question.
+
+Deterministic from a seed and a size, or loaded from real data files.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from .dumps import Dumps, Format, write_dumps
+from .fills import BASELINE_WALLETS, assign_owners, make_fills
+from .generate import Shares, make_markets, pick_unknown
+from .model import UPSTREAMS, Fill, Mapping, Market, Upstream
+from .real import read_real
+
+REAL_TRADED = 118_870
+"""Distinct token ids with fills in the system that is to be back-filled."""
+REAL_MAPPED = 41_130
+"""Those of them already in its token map."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything the upstreams could say. Treat it as read-only: the servers share it."""
+
+    seed: int
+    markets: list[Market]
+    truth: dict[int, Mapping]
+    """The right answer for every token of every market, traded or not."""
+    traded: list[int]
+    """Token ids that have fills."""
+    mapped: set[int]
+    """Traded tokens that are in the existing token map."""
+    dome_tokens: frozenset[int]
+    goldsky_tokens: frozenset[int]
+    wallets: tuple[str, ...] = field(default=BASELINE_WALLETS)
+
+    @classmethod
+    def generate(
+        cls,
+        seed: int = 1,
+        traded: int = 2000,
+        mapped: int = 692,
+        *,
+        unknown_dome: float = 0.03,
+        unknown_goldsky: float = 0.03,
+        unknown_both: float = 0.01,
+        neg_risk: float = 0.3,
+        wallets: Sequence[str] = BASELINE_WALLETS,
+    ) -> World:
+        """Make a world up. The `unknown_…` shares are of traded tokens and disjoint; `neg_risk` is of markets."""
+        if not 0 <= mapped <= traded or traded < 1:
+            raise ValueError(f"mapped must be between 0 and traded, and traded at least 1: got {mapped} of {traded}")
+        markets, tokens = make_markets(seed, traded, neg_risk)
+        shares = Shares(unknown_dome, unknown_goldsky, unknown_both)
+        not_dome, not_goldsky = pick_unknown(seed, markets, tokens, shares)
+        truth = _truth(markets)
+        return cls(
+            seed=seed,
+            markets=markets,
+            truth=truth,
+            traded=tokens,
+            mapped=set(),
+            dome_tokens=frozenset(truth.keys() - not_dome),
+            goldsky_tokens=frozenset(truth.keys() - not_goldsky),
+            wallets=tuple(wallets),
+        ).with_mapped(mapped)
+
+    @classmethod
+    def from_real(cls, folder: str | Path, *, mapped: int = 0, seed: int = 1, traded: int | None = None) -> World:
+        """Load recorded answers: Dome says what `gamma_markets.parquet` says, Goldsky `subgraph_token_conditions`.
+
+        `traded` keeps only that many of the tokens (drawn by the seed), `mapped` of them count as already mapped.
+        """
+        real = read_real(Path(folder))
+        truth = {**real.goldsky, **_truth(real.markets)}
+        tokens = sorted(truth)
+        if traded is not None:
+            tokens = sorted(random.Random(f"real:{seed}").sample(tokens, min(traded, len(tokens))))
+        dome = frozenset(token for market in real.markets for token in market.tokens)
+        world = cls(seed, real.markets, truth, tokens, set(), dome, frozenset(real.goldsky))
+        return world.with_mapped(mapped)
+
+    def with_mapped(self, count: int) -> World:
+        """The same world with `count` of its traded tokens in the existing token map."""
+        return replace(self, mapped=set(self._mapping_order()[:count]))
+
+    def known_to(self, upstream: Upstream) -> frozenset[int]:
+        """Tokens this upstream has an answer for."""
+        if upstream not in UPSTREAMS:
+            raise ValueError(f"no such upstream: {upstream!r}, expected one of {UPSTREAMS}")
+        return self.dome_tokens if upstream == "dome" else self.goldsky_tokens
+
+    def reachable(self) -> frozenset[int]:
+        """Tokens that at least one upstream knows."""
+        return self.dome_tokens | self.goldsky_tokens
+
+    def unmapped(self) -> list[int]:
+        """Traded tokens that are not in the existing token map, in the order of `traded`."""
+        return [token for token in self.traded if token not in self.mapped]
+
+    def best_coverage(self) -> float:
+        """Share of traded tokens that are mapped once every reachable one is: what a perfect run ends with."""
+        reachable = self.reachable()
+        return sum(t in self.mapped or t in reachable for t in self.traded) / len(self.traded)
+
+    @cached_property
+    def owners(self) -> dict[int, str]:
+        """Baseline wallet that made the first fill of a token, for the tokens it trades."""
+        reachable = self.reachable()
+        known = [token for token in self.traded if token in reachable]
+        lost = [token for token in self.traded if token not in reachable and token not in self.mapped]
+        return assign_owners(self.seed, known, lost, self.wallets)
+
+    @cached_property
+    def fills(self) -> list[Fill]:
+        """Every fill, in time order. Made when first asked for."""
+        neg_risk = {token: self.truth[token].neg_risk for token in self.traded}
+        return make_fills(self.seed, self.traded, neg_risk, self.owners)
+
+    def write_dumps(self, folder: str | Path, formats: Iterable[Format] = ("parquet",)) -> Dumps:
+        """Write the fills (once in each format) and the existing token map as files to import."""
+        existing = {token: self.truth[token] for token in self.traded if token in self.mapped}
+        return write_dumps(Path(folder), self.fills, existing, tuple(formats))
+
+    def _mapping_order(self) -> list[int]:
+        """Traded tokens in the order in which the old system came to know them: mostly whole markets."""
+        by_condition: dict[str, list[int]] = {}
+        for token in self.traded:
+            by_condition.setdefault(self.truth[token].condition, []).append(token)
+        groups = list(by_condition.values())
+        random.Random(f"mapped:{self.seed}").shuffle(groups)
+        return [token for group in groups for token in group]
+
+
+def _truth(markets: Iterable[Market]) -> dict[int, Mapping]:
+    return {
+        token: Mapping(market.condition, index, market.labels[index], market.slug, market.neg_risk)
+        for market in markets
+        for index, token in enumerate(market.tokens)
+    }
