@@ -1,0 +1,164 @@
+"""One value of a dump, checked and brought into the form of our tables.
+
+Every function takes what a CSV, JSON or parquet reader gives (text, int, Decimal, float, None …) and either returns the
+value or raises a `ValueError` whose text is the reason that ends up beside the refused row.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import Any, Final
+
+MICRO: Final = 1_000_000
+"""Units in one share or one dollar."""
+
+_HASH = re.compile(r"(?:0x)?([0-9a-f]{64})", re.IGNORECASE)
+_ADDRESS = re.compile(r"0x[0-9a-f]{40}", re.IGNORECASE)
+_DIGITS = re.compile(r"[0-9]+")
+_FIRST_TRADE: Final = int(datetime(2020, 9, 1, tzinfo=UTC).timestamp())
+_DAY: Final = 86_400
+_SIDES: Final = {"BUY": "BUY", "SELL": "SELL", "1": "BUY", "2": "SELL"}
+
+
+def text(value: Any) -> str | None:
+    """Text without surrounding blanks; absent, empty and blank are all None."""
+    if value is None:
+        return None
+    plain = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return plain.strip() or None
+
+
+def whole(value: Any, what: str) -> int:
+    """A whole number below 2^256, from digits or an int; never from a float, which has lost digits."""
+    if isinstance(value, bool) or value is None or value == "":
+        raise ValueError(f"{what} is missing")
+    if isinstance(value, float):
+        raise ValueError(f"{what} is a float, which cannot hold its digits")
+    if not isinstance(value, int):
+        digits = text(value) or ""
+        if not (_DIGITS.fullmatch(digits) and digits.isascii() and len(digits) <= 78):
+            raise ValueError(f"{what} is not a whole number: {digits[:90]!r}")
+        value = int(digits)
+    if not 0 <= value < 1 << 256:
+        raise ValueError(f"{what} is outside 0..2^256-1")
+    return int(value)
+
+
+def token(value: Any, what: str = "token id") -> int:
+    """A token id: a whole number within 1..2^256-1."""
+    number = whole(value, what)
+    if number == 0:
+        raise ValueError(f"{what} is 0, which is no token")
+    return number
+
+
+def amount(value: Any, what: str) -> int:
+    """An amount in micro-units that fits the table's 64 bits."""
+    number = whole(value, what)
+    if number >= 1 << 64:
+        raise ValueError(f"{what} does not fit 64 bits")
+    return number
+
+
+def micro(value: Any, what: str) -> int:
+    """Micro-units of a decimal amount of shares or dollars, rounded to the nearest."""
+    number = decimal(value, what)
+    return amount(int((number * MICRO).to_integral_value(ROUND_HALF_EVEN)), what)
+
+
+def decimal(value: Any, what: str) -> Decimal:
+    """A finite decimal number that is not negative; a float by its shortest text, which is what its writer had."""
+    plain = text(value)
+    if plain is None:
+        raise ValueError(f"{what} is missing")
+    try:
+        number = Decimal(plain)
+    except InvalidOperation:
+        raise ValueError(f"{what} is not a number: {plain[:40]!r}") from None
+    if not number.is_finite() or number < 0 or number >= 1 << 64:
+        raise ValueError(f"{what} is not an amount: {plain[:40]!r}")
+    return number
+
+
+def hash32(value: Any, what: str) -> str:
+    """A 32-byte hash as 0x and 64 lower-case hex digits."""
+    return "0x" + condition(value, what)
+
+
+def condition(value: Any, what: str = "condition id") -> str:
+    """A condition id as our tables have it: 64 lower-case hex digits without 0x."""
+    plain = text(value)
+    if plain is None:
+        raise ValueError(f"{what} is missing")
+    found = _HASH.fullmatch(plain)
+    if found is None:
+        raise ValueError(f"{what} is not 64 hex digits: {plain[:80]!r}")
+    return found[1].lower()
+
+
+def address(value: Any, what: str) -> str:
+    """An address as 0x and 40 lower-case hex digits."""
+    plain = text(value)
+    if plain is None:
+        raise ValueError(f"{what} is missing")
+    if not _ADDRESS.fullmatch(plain):
+        raise ValueError(f"{what} is not an address: {plain[:60]!r}")
+    return plain.lower()
+
+
+def side(value: Any) -> str:
+    """BUY or SELL, from the word in any case or the number of our Enum8."""
+    found = _SIDES.get((text(value) or "").upper())
+    if found is None:
+        raise ValueError(f"side is neither BUY nor SELL: {text(value)!r}")
+    return found
+
+
+def index(value: Any) -> int:
+    """An outcome index within 0..255; 999 is the Data API's word for "not known yet"."""
+    # Small enough for a float to be exact: tables made with pandas say 0.0 where an index was missing elsewhere.
+    number = whole(text(value) and _unfloated(value), "outcome index")
+    if number > 255:
+        raise ValueError("outcome index is not known (999)" if number == 999 else "outcome index is above 255")
+    return number
+
+
+def _unfloated(value: Any) -> Any:
+    plain = text(value) or ""
+    return plain.removesuffix(".0") if plain.endswith(".0") else value
+
+
+def moment(value: Any, *, now: float | None = None) -> int:
+    """Unix seconds, from seconds or an ISO 8601 text (UTC when it names no zone).
+
+    Polymarket's exchange began in September 2020; more than a day ahead of the clock is no past trade.
+    """
+    seconds = _seconds(value)
+    latest = (time.time() if now is None else now) + _DAY
+    if not _FIRST_TRADE <= seconds <= latest:
+        raise ValueError(f"timestamp is not plausible: {seconds}")
+    return seconds
+
+
+def _seconds(value: Any) -> int:
+    if isinstance(value, datetime):
+        return int(_utc(value).timestamp())
+    plain = text(value)
+    if plain is None:
+        raise ValueError("timestamp is missing")
+    try:
+        # The digits decide: a float such as 1761680413.0 is whole as well.
+        return int(Decimal(plain).to_integral_value(rounding="ROUND_FLOOR"))
+    except (InvalidOperation, OverflowError, ValueError):
+        pass
+    try:
+        return int(_utc(datetime.fromisoformat(plain)).timestamp())
+    except (ValueError, OverflowError):
+        raise ValueError(f"timestamp is neither seconds nor ISO 8601: {plain[:40]!r}") from None
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value

@@ -1,0 +1,364 @@
+"""What a dump holds, recognised by the names of its columns, and how its rows become ours.
+
+A shape is a name, the columns it cannot do without, and a function from one row to our rows. The first shape whose
+columns are all there is the one; the order goes from the most to the least telling. Conversions raise `ValueError` with
+the reason when a row does not hold what its columns promise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from backfill.errors import UsageError
+from backfill.stages import fields
+
+Values = Mapping[str, Any]
+T = TypeVar("T")
+
+_PRICE_DIGITS: Final = 9
+_PRICE_SCALE: Final = 10**_PRICE_DIGITS
+
+
+class Fill(NamedTuple):
+    """A row of clob_fills; None is unknown. `needs_ordinal`: `fill_id` is a key that equal fills share."""
+
+    fill_id: str
+    token_id: int
+    maker: str
+    taker: str | None
+    side: str
+    shares_micro: int
+    usdc_micro: int
+    fee_micro: int | None
+    fee_asset: str | None
+    price: str
+    timestamp: int
+    tx_hash: str
+    order_hash: str | None
+    log_index: int | None
+    block_number: int | None
+    exchange_version: int | None
+    source: str
+    needs_ordinal: bool
+
+
+class Mapped(NamedTuple):
+    """A claimed mapping: this token is that outcome of that condition."""
+
+    token_id: int
+    condition_id_norm: str
+    outcome_index: int
+    outcome: str | None
+    market_slug: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[T]):
+    """A kind of dump: the columns that give it away, and what becomes of a row."""
+
+    name: str
+    needs: frozenset[str]
+    convert: Callable[[Values], Sequence[T]]
+
+
+def recognise(columns: Collection[str], shapes: Sequence[Shape[T]], *, where: str) -> Shape[T]:
+    """The first of `shapes` that finds its columns.
+
+    Raises:
+        UsageError: none does; the text names the columns seen and the shapes known.
+    """
+    for shape in shapes:
+        if shape.needs.issubset(columns):
+            return shape
+    known = "; ".join(f"{shape.name} ({', '.join(sorted(shape.needs))})" for shape in shapes)
+    seen = ", ".join(sorted(columns)) or "none"
+    raise UsageError(f"unknown shape, columns: {seen}", where=where, remedy=f"known shapes: {known}")
+
+
+# --- fills
+
+
+def price_of(usdc_micro: int, shares_micro: int) -> str:
+    """Dollars for a share, truncated to nine decimals."""
+    if shares_micro == 0:
+        raise ValueError("no shares changed hands, so there is no price")
+    units, rest = divmod(usdc_micro * _PRICE_SCALE // shares_micro, _PRICE_SCALE)
+    if units >= _PRICE_SCALE:
+        raise ValueError("the price does not fit nine digits before the point")
+    return f"{units}.{rest:09d}"
+
+
+def keyless_id(tx_hash: str, token_id: int, side: str, wallet: str, shares_micro: int, usdc_micro: int) -> str:
+    """The stem of a fill id for sources that show no order hash; `_<ordinal>` among equal rows of a file follows.
+
+    `<tx_hash>_k<32 hex digits>`, the digits being BLAKE2b-128 of the facts joined by "|". Money stands in for the
+    price, which sources print with different numbers of digits.
+    """
+    facts = f"{token_id}|{side}|{wallet}|{shares_micro}|{usdc_micro}"
+    return f"{tx_hash}_k{hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()}"
+
+
+def _goldsky(row: Values) -> list[Fill]:
+    """OrderFilled as the subgraph stores it (exchange 1): the actor is the maker, asset 0 is the collateral."""
+    given_asset = fields.whole(row["makerAssetId"], "makerAssetId")
+    got_asset = fields.whole(row["takerAssetId"], "takerAssetId")
+    if (given_asset == 0) == (got_asset == 0):
+        raise ValueError("exactly one of the two assets must be the collateral (0)")
+    given = fields.amount(row["makerAmountFilled"], "makerAmountFilled")
+    got = fields.amount(row["takerAmountFilled"], "takerAmountFilled")
+    fee = fields.amount(row["fee"], "fee")
+    buys = given_asset == 0
+    shares, usdc = (got, given) if buys else (given, got)
+    tx_hash = fields.hash32(row["transactionHash"], "transactionHash")
+    order_hash = fields.hash32(row["orderHash"], "orderHash")
+    fill_id, log_index = _known_id(fields.text(row.get("id")), f"{tx_hash}_{order_hash}")
+    return [
+        Fill(
+            fill_id=fill_id,
+            token_id=got_asset or given_asset,
+            maker=fields.address(row["maker"], "maker"),
+            taker=fields.address(row["taker"], "taker"),
+            side="BUY" if buys else "SELL",
+            shares_micro=shares,
+            usdc_micro=usdc,
+            fee_micro=fee,
+            fee_asset="none" if fee == 0 else "shares" if buys else "usdc",
+            price=price_of(usdc, shares),
+            timestamp=fields.moment(row["timestamp"]),
+            tx_hash=tx_hash,
+            order_hash=order_hash,
+            log_index=log_index,
+            block_number=None,
+            exchange_version=1,
+            source="import_goldsky",
+            needs_ordinal=False,
+        )
+    ]
+
+
+def _known_id(claimed: str | None, expected: str) -> tuple[str, int | None]:
+    """The fill id and, where a further fill of the same order carries it, the log index."""
+    if claimed is None or claimed.lower() == expected:
+        return expected, None
+    stem, _, digits = claimed.lower().rpartition("_")
+    if stem != expected or not (digits.isascii() and digits.isdigit()) or int(digits) >= 1 << 32:
+        raise ValueError(f"id does not belong to its transaction and order: {claimed[:150]!r}")
+    return f"{expected}_{int(digits)}", int(digits)
+
+
+def _own_fill(row: Values) -> list[Fill]:
+    """Our own table, as it is exported."""
+    tx_hash = fields.hash32(row["tx_hash"], "tx_hash")
+    shares = fields.amount(row["shares_micro"], "shares_micro")
+    usdc = fields.amount(row["usdc_micro"], "usdc_micro")
+    fee = _optional(row.get("fee_micro"), "fee_micro")
+    return [
+        Fill(
+            fill_id=_own_id(row["fill_id"], tx_hash),
+            token_id=fields.token(row["token_id"]),
+            maker=fields.address(row["maker"], "maker"),
+            taker=None if fields.text(row.get("taker")) is None else fields.address(row["taker"], "taker"),
+            side=fields.side(row["side"]),
+            shares_micro=shares,
+            usdc_micro=usdc,
+            fee_micro=fee,
+            fee_asset=None if fee is None else _fee_asset(row.get("fee_asset")),
+            price=price_of(usdc, shares),
+            timestamp=fields.moment(row["timestamp"]),
+            tx_hash=tx_hash,
+            order_hash=_optional_hash(row.get("order_hash")),
+            log_index=_optional(row.get("log_index"), "log_index"),
+            block_number=_optional(row.get("block_number"), "block_number"),
+            exchange_version=_optional(row.get("exchange_version"), "exchange_version"),
+            source=fields.text(row.get("source")) or "import",
+            needs_ordinal=False,
+        )
+    ]
+
+
+def _own_id(value: Any, tx_hash: str) -> str:
+    fill_id = (fields.text(value) or "").lower()
+    if not fill_id.startswith(f"{tx_hash}_"):
+        raise ValueError(f"fill_id does not begin with its transaction: {fill_id[:150]!r}")
+    return fill_id
+
+
+def _optional(value: Any, what: str) -> int | None:
+    return None if fields.text(value) is None else fields.amount(value, what)
+
+
+def _optional_hash(value: Any) -> str | None:
+    return None if fields.text(value) is None else fields.hash32(value, "order_hash")
+
+
+def _fee_asset(value: Any) -> str:
+    word = fields.text(value) or "none"
+    found = {"0": "none", "1": "shares", "2": "usdc"}.get(word, word)
+    if found not in ("none", "shares", "usdc"):
+        raise ValueError(f"fee_asset is none of none, shares, usdc: {word[:40]!r}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _DataApiNames:
+    """The spelling of one version of the Data API."""
+
+    wallet: str
+    token: str
+    condition: str
+    tx_hash: str
+    index: str
+
+    def fill(self, row: Values) -> list[Fill]:
+        """A trade: size in shares, price in dollars, without order hash, counterparty and fee."""
+        kind = fields.text(row.get("type"))
+        if kind not in (None, "TRADE"):
+            raise ValueError(f"not a trade: {kind}")
+        shares = fields.micro(row["size"], "size")
+        usdc = fields.micro(_cost(row), "size times price")
+        wallet = fields.address(row[self.wallet], self.wallet)
+        token, side = fields.token(row[self.token], self.token), fields.side(row["side"])
+        tx_hash = fields.hash32(row[self.tx_hash], self.tx_hash)
+        return [
+            Fill(
+                fill_id=keyless_id(tx_hash, token, side, wallet, shares, usdc),
+                token_id=token,
+                maker=wallet,
+                taker=None,
+                side=side,
+                shares_micro=shares,
+                usdc_micro=usdc,
+                fee_micro=None,
+                fee_asset=None,
+                price=price_of(usdc, shares),
+                timestamp=fields.moment(row["timestamp"]),
+                tx_hash=tx_hash,
+                order_hash=None,
+                log_index=None,
+                block_number=None,
+                exchange_version=None,
+                source="import_data_api",
+                needs_ordinal=True,
+            )
+        ]
+
+    def mapped(self, row: Values) -> list[Mapped]:
+        """The mapping that a trade or position mentions."""
+        return [_mapped(row, row[self.token], row[self.condition], row[self.index], row.get("slug"), "import_data_api")]
+
+    def needs(self, *more: str) -> frozenset[str]:
+        """The columns without which it is not this version."""
+        return frozenset((self.wallet, self.token, self.condition, *more))
+
+
+def _cost(row: Values) -> Decimal:
+    """Dollars paid. The price is a rounded quotient; times the size it is the money again, to the micro-unit."""
+    return fields.decimal(row["size"], "size") * fields.decimal(row["price"], "price")
+
+
+_V1 = _DataApiNames("proxyWallet", "asset", "conditionId", "transactionHash", "outcomeIndex")
+_V2 = _DataApiNames("proxy_wallet", "token_id", "condition_id", "transaction_hash", "outcome_index")
+
+_GOLDSKY_COLUMNS = (
+    "transactionHash orderHash timestamp maker taker makerAssetId takerAssetId makerAmountFilled takerAmountFilled fee"
+)
+_OWN_COLUMNS = "fill_id token_id maker side shares_micro usdc_micro timestamp tx_hash"
+_TRADE = ("side", "size", "price", "timestamp")
+
+FILLS: Final[tuple[Shape[Fill], ...]] = (
+    Shape("Goldsky orderFilledEvents", frozenset(_GOLDSKY_COLUMNS.split()), _goldsky),
+    Shape("clob_fills export", frozenset(_OWN_COLUMNS.split()), _own_fill),
+    Shape("Data API trades v1", _V1.needs("transactionHash", *_TRADE), _V1.fill),
+    Shape("Data API trades v2", _V2.needs("transaction_hash", *_TRADE), _V2.fill),
+)
+
+
+# --- token map
+
+
+def _mapped(row: Values, token: Any, condition: Any, index: Any, slug: Any, source: str) -> Mapped:
+    return Mapped(
+        fields.token(token),
+        fields.condition(condition),
+        fields.index(index),
+        fields.text(row.get("outcome")),
+        fields.text(slug),
+        source,
+    )
+
+
+def _plain(token: str, condition: str, index: str, source: str) -> Callable[[Values], Sequence[Mapped]]:
+    def convert(row: Values) -> list[Mapped]:
+        slug = row.get("market_slug") or row.get("slug")
+        return [_mapped(row, row[token], row[condition], row[index], slug, source)]
+
+    return convert
+
+
+def _gamma(condition: str, tokens: str) -> Callable[[Values], Sequence[Mapped]]:
+    """A market of Gamma: token i is outcome i; a market without an order book has no tokens and gives no row."""
+
+    def convert(row: Values) -> list[Mapped]:
+        listed = _list(row.get(tokens), tokens)
+        names = _list(row.get("outcomes"), "outcomes")
+        if not listed:
+            return []
+        if names and len(names) != len(listed):
+            raise ValueError(f"{len(listed)} tokens for {len(names)} outcomes")
+        labels = names or [None] * len(listed)
+        return [
+            _mapped({"outcome": label}, token, row[condition], place, row.get("slug"), "import_gamma")
+            for place, (token, label) in enumerate(zip(listed, labels, strict=True))
+        ]
+
+    return convert
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    """A list, or a JSON list as text (Gamma's way); absent is empty."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value, parse_float=Decimal)
+        except ValueError:
+            raise ValueError(f"{what} is not a JSON list") from None
+    if not value:
+        return []
+    if not isinstance(value, list):
+        raise ValueError(f"{what} is not a list")
+    return value
+
+
+MAPPINGS: Final[tuple[Shape[Mapped], ...]] = (
+    Shape(
+        "ctf_token_map export",
+        frozenset(("token_id", "condition_id_norm", "outcome_index")),
+        _plain("token_id", "condition_id_norm", "outcome_index", "import"),
+    ),
+    Shape(
+        "Gamma markets (table)", frozenset(("condition_id", "clob_token_ids")), _gamma("condition_id", "clob_token_ids")
+    ),
+    Shape("Gamma markets (API)", frozenset(("conditionId", "clobTokenIds")), _gamma("conditionId", "clobTokenIds")),
+    Shape("Data API v1", _V1.needs("outcomeIndex"), _V1.mapped),
+    Shape("Data API v2", _V2.needs("outcome_index"), _V2.mapped),
+    Shape(
+        "token map",
+        frozenset(("token_id", "condition_id", "outcome_index")),
+        _plain("token_id", "condition_id", "outcome_index", "import"),
+    ),
+    Shape(
+        "subgraph positions (table)",
+        frozenset(("token_id", "condition", "outcome_index")),
+        _plain("token_id", "condition", "outcome_index", "import_subgraph"),
+    ),
+    Shape(
+        "subgraph positions",
+        frozenset(("id", "condition", "outcomeIndex")),
+        _plain("id", "condition", "outcomeIndex", "import_subgraph"),
+    ),
+)

@@ -1,0 +1,204 @@
+-- name: prepare_import_fills
+-- An empty place for the fills of one import; whatever an earlier import left there goes. Replacing, because a block
+-- whose answer was lost is sent again.
+CREATE OR REPLACE TABLE {staging:Identifier}.import_fills (
+  file UInt32,
+  line UInt64,
+  needs_ordinal UInt8,
+  fill_id String,
+  token_id UInt256,
+  maker String,
+  taker Nullable(String),
+  side Enum8('BUY' = 1, 'SELL' = 2),
+  shares_micro UInt64,
+  usdc_micro UInt64,
+  fee_micro Nullable(UInt64),
+  fee_asset Nullable(Enum8('none' = 0, 'shares' = 1, 'usdc' = 2)),
+  price Decimal(18, 9),
+  timestamp DateTime('UTC'),
+  tx_hash String,
+  order_hash Nullable(String),
+  log_index Nullable(UInt32),
+  block_number Nullable(UInt64),
+  exchange_version Nullable(UInt8),
+  source String
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (token_id, fill_id, file, line)
+
+-- name: prepare_import_token_map
+-- An empty place for the mappings of one import; whatever an earlier import left there goes.
+CREATE OR REPLACE TABLE {staging:Identifier}.import_token_map (
+  file UInt32,
+  line UInt64,
+  token_id UInt256,
+  condition_id_norm String,
+  outcome_index UInt8,
+  outcome Nullable(String),
+  market_slug Nullable(String),
+  source String,
+  proven UInt8
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (token_id, file, line, outcome_index)
+
+-- name: sort_import_fills
+-- Each imported fill with its final id and its state: new, duplicate (seen in this import or in production), or
+-- conflict (its id is taken by a fill with other facts). A fill that another source shows under another id (with or
+-- without an order hash) is known by transaction, wallet, token, side and shares; the n-th such fill is new only when
+-- the other kind of source shows fewer than n.
+CREATE OR REPLACE TABLE {staging:Identifier}.import_fills_sorted
+ENGINE = MergeTree
+ORDER BY (token_id, fill_id, file, line)
+AS
+WITH
+  stored AS (
+    SELECT fill_id, token_id, maker, side, shares_micro, usdc_micro, tx_hash,
+      ifNull(nullIf(order_hash, ''), '') = '' AS hashless
+    FROM {production:Identifier}.clob_fills
+    WHERE token_id IN (SELECT token_id FROM {staging:Identifier}.import_fills)
+  ),
+  named AS (
+    SELECT * REPLACE (
+        if(
+          needs_ordinal = 1,
+          concat(fill_id, '_', toString(row_number() OVER (PARTITION BY file, fill_id, needs_ordinal ORDER BY line) - 1)),
+          fill_id
+        ) AS fill_id
+      )
+    FROM {staging:Identifier}.import_fills FINAL
+  ),
+  others AS (
+    SELECT tx_hash, maker, token_id, side, shares_micro,
+      uniqExactIf(fill_id, hashless = 0) AS with_hash,
+      uniqExactIf(fill_id, hashless = 1 AND is_stored = 1) AS without_hash
+    FROM (
+      SELECT fill_id, token_id, maker, toString(side) AS side, shares_micro, tx_hash, hashless, 1 AS is_stored FROM stored
+      UNION ALL
+      SELECT fill_id, token_id, maker, toString(side), shares_micro, tx_hash, order_hash IS NULL, 0
+      FROM {staging:Identifier}.import_fills
+      WHERE order_hash IS NOT NULL
+    )
+    GROUP BY tx_hash, maker, token_id, side, shares_micro
+  ),
+  placed AS (
+    SELECT *,
+      (token_id, maker, side, shares_micro, usdc_micro, tx_hash) AS facts,
+      row_number() OVER by_id AS place,
+      first_value(facts) OVER by_id AS first_facts,
+      fill_id IN (SELECT fill_id FROM stored) AS is_known,
+      (fill_id, token_id, maker, toString(side), shares_micro, usdc_micro) IN (
+        SELECT fill_id, token_id, maker, toString(side), shares_micro, usdc_micro FROM stored
+      ) AS is_equal
+    FROM named
+    WINDOW by_id AS (PARTITION BY fill_id ORDER BY file, line)
+  ),
+  ranked AS (
+    SELECT *,
+      dense_rank() OVER (
+        PARTITION BY is_known, order_hash IS NULL, tx_hash, maker, token_id, side, shares_micro ORDER BY fill_id
+      ) AS nth
+    FROM placed
+  )
+SELECT ranked.* EXCEPT (facts, first_facts, place, is_known, is_equal, nth, needs_ordinal),
+  CAST(
+    multiIf(
+      place > 1 AND facts != first_facts, 'conflict',
+      is_known AND NOT is_equal, 'conflict',
+      place > 1 OR is_known, 'duplicate',
+      nth <= if(order_hash IS NULL, others.with_hash, others.without_hash), 'duplicate',
+      'new'
+    ),
+    'Enum8(\'new\' = 1, \'duplicate\' = 2, \'conflict\' = 3)'
+  ) AS state
+FROM ranked
+LEFT JOIN others
+  ON ranked.tx_hash = others.tx_hash AND ranked.maker = others.maker AND ranked.token_id = others.token_id
+  AND toString(ranked.side) = others.side AND ranked.shares_micro = others.shares_micro
+
+-- name: sort_import_token_map
+-- Each imported mapping with its state: new, duplicate (the same mapping is in this import or in production), or
+-- conflict (the token is mapped otherwise there). Proven mappings come before others.
+CREATE OR REPLACE TABLE {staging:Identifier}.import_token_map_sorted
+ENGINE = MergeTree
+ORDER BY (token_id, file, line)
+AS
+WITH
+  stored AS (
+    SELECT token_id, condition_id_norm, outcome_index
+    FROM {production:Identifier}.ctf_token_map
+    WHERE token_id IN (SELECT token_id FROM {staging:Identifier}.import_token_map)
+  ),
+  placed AS (
+    SELECT *,
+      (condition_id_norm, outcome_index) AS answer,
+      row_number() OVER by_token AS place,
+      first_value(answer) OVER by_token AS first_answer,
+      token_id IN (SELECT token_id FROM stored) AS is_known,
+      (token_id, condition_id_norm, outcome_index) IN (SELECT * FROM stored) AS is_equal
+    FROM {staging:Identifier}.import_token_map FINAL
+    WINDOW by_token AS (PARTITION BY token_id ORDER BY proven DESC, file, line)
+  )
+SELECT * EXCEPT (answer, first_answer, place, is_known, is_equal),
+  CAST(
+    multiIf(
+      place > 1 AND answer != first_answer, 'conflict',
+      is_known AND NOT is_equal, 'conflict',
+      place > 1 OR is_known, 'duplicate',
+      'new'
+    ),
+    'Enum8(\'new\' = 1, \'duplicate\' = 2, \'conflict\' = 3)'
+  ) AS state
+FROM placed
+
+-- name: import_states
+-- How many rows of each file came to which state.
+SELECT file, state, count() AS rows
+FROM {staging:Identifier}.{sorted:Identifier}
+GROUP BY file, state
+
+-- name: import_conflicts
+-- The rows that contradict another row, as they would be stored.
+SELECT file, line, formatRowNoNewline('JSONEachRow', * EXCEPT (file, line, state)) AS raw
+FROM {staging:Identifier}.{sorted:Identifier}
+WHERE state = 'conflict'
+ORDER BY file, line
+
+-- name: insert_new_fills
+-- import into production: the new fills, unless a later look finds them there after all.
+INSERT INTO {production:Identifier}.clob_fills (
+  fill_id, token_id, maker, taker, side, shares_micro, usdc_micro, fee_micro, fee_asset, price, timestamp, tx_hash,
+  order_hash, log_index, block_number, exchange_version, source
+)
+SELECT
+  fill_id, token_id, maker, taker, side, shares_micro, usdc_micro, fee_micro, fee_asset, price, timestamp, tx_hash,
+  order_hash, log_index, block_number, exchange_version, source
+FROM {staging:Identifier}.import_fills_sorted
+WHERE state = 'new'
+  AND fill_id NOT IN (
+    SELECT fill_id FROM {production:Identifier}.clob_fills
+    WHERE token_id IN (SELECT token_id FROM {staging:Identifier}.import_fills_sorted WHERE state = 'new')
+  )
+
+-- name: insert_new_mappings
+-- import into production: the new mappings, unless a later look finds their tokens there after all.
+INSERT INTO {production:Identifier}.ctf_token_map (
+  token_id, condition_id_norm, outcome_index, outcome, market_slug, source, proven
+)
+SELECT token_id, condition_id_norm, outcome_index, outcome, market_slug, source, proven
+FROM {staging:Identifier}.import_token_map_sorted
+WHERE state = 'new'
+  AND token_id NOT IN (
+    SELECT token_id FROM {production:Identifier}.ctf_token_map
+    WHERE token_id IN (SELECT token_id FROM {staging:Identifier}.import_token_map_sorted WHERE state = 'new')
+  )
+
+-- name: imports_still_running
+-- Inserts of an import whose client was killed: the server may still be busy with them.
+SELECT count()
+FROM system.processes
+WHERE query LIKE '%INSERT INTO%import\\_%\\_sorted%' AND query NOT LIKE '%system.processes%'
+
+-- name: clear_import
+-- The scratch tables of an import, emptied.
+TRUNCATE TABLE IF EXISTS {staging:Identifier}.{table:Identifier}
