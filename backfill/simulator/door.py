@@ -110,7 +110,9 @@ class Door:
         await asyncio.sleep(self._delay.seconds(self.upstream, arrival.number))
         if not admitted:
             arrival.limited = True
-            return await self._send(request, arrival, self._throttled(self._retry_after, self.windows.wait(at)))
+            return await self._send(
+                request, arrival, self._throttled(self._retry_after, self.windows.wait(time.monotonic()))
+            )
         if not self._allows(request):
             return await self._send(request, arrival, self.error(401))
         return await self._serve(request, arrival)

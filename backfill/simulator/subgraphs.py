@@ -28,8 +28,7 @@ class Rows:
         lies = self._faults.lied_about("goldsky")
         starts = {market.condition: market.start for market in self._world.markets}
         rows: list[Row] = []
-        honest: Mapping | None = None
-        for token in self._known:
+        for place, token in enumerate(self._known):
             truth = self._world.truth[token]
             row = {
                 "id": str(token),
@@ -38,11 +37,13 @@ class Rows:
                 AT: starts.get(truth.condition, 0),
             }
             if token in lies:
-                _distort(row, lies[token], honest or truth)
-            else:
-                honest = truth
+                _distort(row, lies[token], self._far_from(place))
             rows.append(row)
         return rows
+
+    def _far_from(self, place: int) -> Mapping:
+        """The truth about a token of another market: sisters stand side by side, so half way round is none."""
+        return self._world.truth[self._known[(place + len(self._known) // 2) % len(self._known)]]
 
     @cached_property
     def _known(self) -> list[int]:
