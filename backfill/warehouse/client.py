@@ -20,6 +20,7 @@ from aiochclient import ChClient, ChClientError
 
 from backfill.errors import BackfillError, StoreBusy, WarehouseUnusable
 from backfill.warehouse import answers, params
+from backfill.warehouse.discovery import Place
 
 if TYPE_CHECKING:
     from backfill.config import Config
@@ -74,9 +75,15 @@ class Warehouse:
         WarehouseUnusable: refused for a reason that waiting does not mend; `code` is ClickHouse's.
     """
 
-    def __init__(self, names: Names, session: aiohttp.ClientSession, resolve: Resolve, *, embedded: bool) -> None:
-        self.names = names
-        self._session, self._resolve, self._embedded = session, resolve, embedded
+    names: Names
+    local_dir: Path | None
+    """The embedded warehouse's directory, None for a server elsewhere."""
+
+    def __init__(
+        self, names: Names, session: aiohttp.ClientSession, resolve: Resolve, *, local_dir: Path | None
+    ) -> None:
+        self.names, self.local_dir = names, local_dir
+        self._session, self._resolve, self._embedded = session, resolve, local_dir is not None
         self._known: _Address | None = None
         self._resolving = asyncio.Lock()
 
@@ -109,7 +116,7 @@ class Warehouse:
         self, sql: str, params: Mapping[str, object] | None = None, *, fmt: str = "TabSeparated"
     ) -> AsyncIterator[bytes]:
         """The answer in `fmt`, in pieces as they arrive; a failure on the way is raised, never a short answer."""
-        settings = {"default_format": fmt}
+        settings = {**_READ_SETTINGS, "default_format": fmt}
         where = await self._address()
         tail = b""
         try:
@@ -275,7 +282,8 @@ async def open_warehouse(config: Config) -> AsyncIterator[Warehouse]:
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=ANSWER_S)
     async with aiohttp.ClientSession(timeout=timeout, raise_for_status=_check) as session:
         names = Names(place.production, place.staging, place.analytics)
-        warehouse = Warehouse(names, session, _resolver(config), embedded=embedded)
+        local_dir = Place.of(config.run.data_dir).root if embedded else None
+        warehouse = Warehouse(names, session, _resolver(config), local_dir=local_dir)
         if embedded:
             await warehouse._address()
         yield warehouse
@@ -314,3 +322,13 @@ def _broken_off(tail: bytes, error: Exception) -> BackfillError:
     if mark and "Code: " in text:
         return answers.from_response(500, None, text)
     return StoreBusy(f"the answer was cut off: {error}", where="warehouse")
+
+
+async def url_for_people(config: Config) -> str:
+    """The address to paste into curl or a client: for the embedded warehouse, started if needed, with its secret."""
+    if config.warehouse.url != "embedded":
+        return config.warehouse.url
+    from backfill.warehouse.launcher import ensure_running
+
+    info = await ensure_running(config.run.data_dir, config.warehouse.idle_exit_s)
+    return info.url_with_secret
