@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .model import Upstream
 from .world import World
@@ -62,9 +62,9 @@ class Profile:
     """Ids (or rows) above which a `query_timeout` happens: a smaller page is the remedy."""
 
     def __post_init__(self) -> None:
-        unknown = set(self.rates) - set(RequestFault.__args__)  # type: ignore[attr-defined]
-        if unknown:
-            raise ValueError(f"unknown fault kinds {sorted(unknown)}, expected some of {RequestFault.__args__}")  # type: ignore[attr-defined]
+        kinds = get_args(RequestFault)
+        if unknown := set(self.rates) - set(kinds):
+            raise ValueError(f"unknown fault kinds {sorted(unknown)}, expected some of {', '.join(kinds)}")
         if sum(self.rates.values()) > 1 + 1e-9 or min([self.lies, *self.rates.values()], default=0) < 0:
             raise ValueError("fault rates must not be negative, nor more than 1 together")
 

@@ -135,11 +135,10 @@ def _candidates(collection: Collection, page: Page) -> Iterable[Row]:
     ordered = collection.sorted_by(page.order_by)
     if page.descending:
         return reversed(ordered)
-    bound = lower_bound(page.where, page.order_by)
+    bound = lower_bound(collection, page.where, page.order_by)
     if bound is None:
         return ordered
-    start = bisect_left(ordered, _comparable(collection, page.order_by, bound), key=collection.key(page.order_by))
-    return islice(ordered, start, None)
+    return islice(ordered, bisect_left(ordered, bound, key=collection.key(page.order_by)), None)
 
 
 def _by_ids(collection: Collection, page: Page, wanted: Iterable[str]) -> list[Row]:
@@ -148,22 +147,16 @@ def _by_ids(collection: Collection, page: Page, wanted: Iterable[str]) -> list[R
     return sorted(rows, key=lambda row: (key(row), row["id"]), reverse=page.descending)
 
 
-def lower_bound(where: Where, name: str) -> Any:
+def lower_bound(collection: Collection, where: Where, name: str) -> Any:
     """Smallest value of a field that the filter can let through, None where it sets none. Spares scanning the past."""
     if "or" in where:
-        bounds = [lower_bound(branch, name) for branch in where["or"]]
-        return None if not bounds or any(bound is None for bound in bounds) else _extreme(bounds, min)
-    bounds = [where[f] for f in (name, f"{name}_gt", f"{name}_gte") if where.get(f) is not None]
-    bounds += [bound for part in where.get("and") or () if (bound := lower_bound(part, name)) is not None]
-    return _extreme(bounds, max) if bounds else None
-
-
-def _extreme(bounds: Sequence[Any], pick: Callable[..., Any]) -> Any:
-    """Least or greatest by number where all are numbers (BigInts arrive as text), by text otherwise."""
-    try:
-        return pick(bounds, key=Decimal)
-    except (InvalidOperation, TypeError, ValueError):
-        return pick(bounds, key=str)
+        branches = [lower_bound(collection, branch, name) for branch in where["or"] or ()]
+        return None if not branches or any(bound is None for bound in branches) else min(branches)
+    named = (where.get(f) for f in (name, f"{name}_gt", f"{name}_gte"))
+    bounds = [_comparable(collection, name, value) for value in named if value is not None]
+    nested = (lower_bound(collection, part, name) for part in where.get("and") or ())
+    bounds += [bound for bound in nested if bound is not None]
+    return max(bounds, default=None)
 
 
 def compile_where(collection: Collection, where: Where) -> Iterator[Test]:

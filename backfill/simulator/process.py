@@ -40,7 +40,12 @@ class SimulatorProcess:
         """Start the child and wait for its ready line; RuntimeError where it does not come."""
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "backfill.simulator", orjson.dumps(self.options).decode()],
+            [
+                sys.executable,
+                "-m",
+                "backfill.simulator",
+                orjson.dumps({"parent": os.getpid(), **self.options}).decode(),
+            ],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
         )

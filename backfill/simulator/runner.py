@@ -22,6 +22,9 @@ from .world import REAL_MAPPED, REAL_TRADED, World
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter: a tenth of the usual, so that a query delays arrival stamps less."""
 
+PARENT_SECONDS = 0.5
+"""How often a child looks whether its parent is still there."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -48,6 +51,8 @@ class RunOptions:
     port: int = 0
     record: str | None = None
     """File that gets the record and the summary on exit."""
+    parent: int | None = None
+    """Process id of the starter: stop when it is gone, so that a killed test or demo leaves nothing behind."""
 
     def limits(self) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
         """Dome's and Goldsky's limits; ValueError where a text is none."""
@@ -92,13 +97,13 @@ def run(options: RunOptions, ready: Callable[[dict[str, Any]], None]) -> int:
     gc.freeze()
     gc.enable()
     extra = {} if dumps is None else {"fills": str(dumps.fills), "token_map": str(dumps.token_map)}
-    number = asyncio.run(_serve(simulator, lambda: ready(announcement(simulator) | extra)))
+    number = asyncio.run(_serve(simulator, lambda: ready(announcement(simulator) | extra), options.parent))
     if options.record:
         _write_record(Path(options.record), simulator)
     return 128 + number
 
 
-async def _serve(simulator: Simulator, ready: Callable[[], None]) -> int:
+async def _serve(simulator: Simulator, ready: Callable[[], None], parent: int | None) -> int:
     """Serve until a signal; its number."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
@@ -109,8 +114,16 @@ async def _serve(simulator: Simulator, ready: Callable[[], None]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
+
+    def watch_parent() -> None:
+        if os.getppid() != parent:
+            stop(signal.SIGTERM)
+        loop.call_later(PARENT_SECONDS, watch_parent)
+
     async with simulator:
         ready()
+        if parent is not None:
+            watch_parent()
         return int(await stopped)
 
 
@@ -138,6 +151,6 @@ def announcement(simulator: Simulator) -> dict[str, Any]:
 
 
 def _write_record(path: Path, simulator: Simulator) -> None:
-    content = {"summary": simulator.summary(), "arrivals": simulator.record.as_json()}
+    content = {"summary": simulator.summary(), "arrivals": simulator.record()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

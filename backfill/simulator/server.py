@@ -15,7 +15,7 @@ from .faults import Faults, Lie, Profile
 from .goldsky import Goldsky
 from .limits import DOME_LIMITS, GOLDSKY_LIMITS, Limit
 from .model import UPSTREAMS, Upstream
-from .record import Record
+from .record import Arrival, Record
 from .world import World
 
 DOME_PATH = "/dome/v1"
@@ -74,7 +74,11 @@ class Simulator:
             max_field_size=LINE_BYTES,
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, self.settings.host, self.settings.port).start()
+        try:
+            await web.TCPSite(self._runner, self.settings.host, self.settings.port).start()
+        except OSError:  # the port is taken
+            await self._runner.cleanup()
+            raise
         self.port = int(self._runner.addresses[0][1])
         return self
 
@@ -102,13 +106,23 @@ class Simulator:
         return self.base_url + GOLDSKY_PATH
 
     @property
-    def record(self) -> Record:
-        """Every arrival so far; `.arrivals` is the list."""
-        return self._record
+    def arrivals(self) -> list[Arrival]:
+        """Every request so far, in order."""
+        return self._record.arrivals
 
-    def summary(self) -> dict[str, Any]:
+    def record(self, *, reset: bool = False) -> list[dict[str, Any]]:
+        """The arrivals as JSON objects, as a client of `/_sim/record` gets them; `reset` forgets them afterwards."""
+        arrivals = self._record.as_json()
+        if reset:
+            self._record.reset()
+        return arrivals
+
+    def summary(self, *, reset: bool = False) -> dict[str, Any]:
         """Figures by upstream: requests, fullest windows, utilisation, 429s, faults (see `record.summarise`)."""
-        return self._record.summary({name: door.windows.limits for name, door in self._doors.items()})
+        summary = self._record.summary({name: door.windows.limits for name, door in self._doors.items()})
+        if reset:
+            self._record.reset()
+        return summary
 
     def set_mode(self, upstream: Upstream, mode: Mode) -> None:
         """Change how an upstream behaves from the next request on."""
@@ -155,18 +169,10 @@ class Simulator:
         return app
 
     async def _get_record(self, request: web.Request) -> web.Response:
-        arrivals = self._record.as_json()
-        self._reset_if_asked(request)
-        return as_json({"arrivals": arrivals})
+        return as_json({"arrivals": self.record(reset=_reset_asked(request))})
 
     async def _get_summary(self, request: web.Request) -> web.Response:
-        summary = self.summary()
-        self._reset_if_asked(request)
-        return as_json(summary)
-
-    def _reset_if_asked(self, request: web.Request) -> None:
-        if request.query.get("reset", "0") not in ("", "0", "false"):
-            self._record.reset()
+        return as_json(self.summary(reset=_reset_asked(request)))
 
     async def _get_lies(self, _request: web.Request) -> web.Response:
         return as_json({name: {str(t): lie for t, lie in self.lied_about(name).items()} for name in UPSTREAMS})
@@ -186,6 +192,10 @@ class Simulator:
         except (ValueError, TypeError) as error:
             raise web.HTTPBadRequest(text=str(error)) from None
         return as_json({"rates": dict(self.faults.profile.rates), "lies": self.faults.profile.lies})
+
+
+def _reset_asked(request: web.Request) -> bool:
+    return request.query.get("reset", "0") not in ("", "0", "false")
 
 
 async def _object(request: web.Request) -> dict[str, Any]:

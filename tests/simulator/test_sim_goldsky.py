@@ -80,6 +80,13 @@ def test_a_sweep_by_id_gt_sees_every_row_once(goldsky: Goldsky, world: World) ->
     assert {int(i) for i in seen} == world.known_to("goldsky")
 
 
+def test_a_sweep_over_two_ranges_of_ids_goes_by_text(goldsky: Goldsky, world: World) -> None:
+    query = '{positions(first:1000,where:{or:[{id_gt:"5"},{id_gte:"10",id_lt:"2"}]}){id}}'
+    ids = [row["id"] for row in ask(goldsky, ACTIVITY, query)["positions"]]
+    known = sorted(str(token) for token in world.known_to("goldsky"))
+    assert ids == [i for i in known if i > "5" or "10" <= i < "2"][:1000]
+
+
 def test_skip_and_descending_order(goldsky: Goldsky) -> None:
     ids = [row["id"] for row in ask(goldsky, ACTIVITY, "{positions(first:20){id}}")["positions"]]
     assert [r["id"] for r in ask(goldsky, ACTIVITY, "{positions(first:5,skip:10){id}}")["positions"]] == ids[10:15]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.simulator.limits import Limit, SlidingWindows, busiest, parse_limits, utilisation
@@ -49,6 +49,7 @@ def test_without_limits_everything_is_admitted() -> None:
     assert windows.wait(0.0) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 20), max_size=60), st.floats(0.01, 5))
 def test_the_fullest_window_is_what_trying_every_start_finds(stamps: list[float], seconds: float) -> None:
     stamps.sort()
@@ -56,6 +57,7 @@ def test_the_fullest_window_is_what_trying_every_start_finds(stamps: list[float]
     assert busiest(stamps, seconds) == by_hand
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 20), max_size=200))
 def test_what_is_admitted_never_exceeds_any_window(arrivals: list[float]) -> None:
     limits = [Limit(3, 1), Limit(8, 5)]

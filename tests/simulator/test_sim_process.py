@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -58,6 +59,22 @@ def test_a_killed_simulator_refuses_connections() -> None:
         sim.kill()
         with pytest.raises(urllib.error.URLError):
             sim.summary()
+
+
+@pytest.mark.slow
+def test_a_child_leaves_when_its_parent_is_gone() -> None:
+    code = (
+        "from backfill.simulator.process import SimulatorProcess; import os;"
+        "s = SimulatorProcess(tokens=20); s.start(); print(s.base_url, flush=True); os._exit(1)"
+    )
+    url = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False).stdout
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            status_of(url.strip() + "/_sim/summary")
+        except OSError:
+            return
+    pytest.fail("the simulator outlived its parent by ten seconds")
 
 
 @pytest.mark.slow
