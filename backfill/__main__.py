@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from backfill.errors import BackfillError
+from backfill.errors import BackfillError, worst
 
 SIGINT_CODE, SIGPIPE_CODE = 130, 141
 
@@ -21,8 +21,9 @@ def main() -> None:
 def _guarded(app: Any) -> int:
     try:
         return int(app(standalone_mode=False) or 0)
-    except BackfillError as error:
-        return _told(str(error), error.exit_code)
+    except (BackfillError, BaseExceptionGroup) as error:
+        ours = worst(error)
+        return _told(str(ours), ours.exit_code) if ours else _unexpected(error)
     except KeyboardInterrupt:
         return _told("interrupted", SIGINT_CODE)
     except BrokenPipeError:
@@ -33,13 +34,15 @@ def _guarded(app: Any) -> int:
         return _unexpected(error)
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: BaseException) -> int:
     if hasattr(error, "format_message"):
         return _told(f"{error.format_message()} (see backfill --help)", getattr(error, "exit_code", 2))
     if type(error).__name__ in {"Abort", "Aborted"}:
         return _told("aborted", 1)
     if os.environ.get("BACKFILL_DEBUG"):
         raise error
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     return _told(f"unexpected {type(error).__name__}: {error} (set BACKFILL_DEBUG=1 for the traceback)", 1)
 
 

@@ -16,10 +16,14 @@ BackfillError
     ├── GateFailed         3
     ├── UpstreamUnusable   5   retired, refused, stale, or without credentials
     ├── WarehouseUnusable  6
-    └── TrackHeld          7
+    ├── TrackHeld          7
+    ├── Unfinished         4   done as far as it goes, but units failed or rows were refused
+    └── Interrupted        128 + the signal
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 
 class BackfillError(Exception):
@@ -63,6 +67,8 @@ class PageTooLarge(Retry):
 
 class StoreBusy(Retry):
     """The warehouse is away, full, or overloaded; rows are not lost, they wait."""
+
+    exit_code = 6
 
 
 class Skip(BackfillError):
@@ -145,3 +151,37 @@ class TrackHeld(Stop):
     """Another process works on this track."""
 
     exit_code = 7
+
+
+class Unfinished(Stop):
+    """Everything was tried; some units failed or some rows were refused. `retry-failed` takes it up."""
+
+    exit_code = 4
+
+
+class Interrupted(Stop):
+    """A signal ended the run after draining; it can be resumed."""
+
+    def __init__(self, what: str, *, exit_code: int, remedy: str = "") -> None:
+        super().__init__(what, remedy=remedy)
+        self.exit_code = exit_code
+
+
+# When several apply, the first in this list is the exit code; a signal comes before them all.
+PRECEDENCE = (1, 2, 7, 6, 3, 5, 4)
+
+
+def worst(error: BaseException) -> BackfillError | None:
+    """The error that decides the exit code, out of one error or a group of them; None when none is ours."""
+    found = list(_ours(error))
+    signals = [each for each in found if isinstance(each, Interrupted)]
+    ranked = sorted(found, key=lambda each: PRECEDENCE.index(each.exit_code) if each.exit_code in PRECEDENCE else 0)
+    return next(iter(signals + ranked), None)
+
+
+def _ours(error: BaseException) -> Iterator[BackfillError]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _ours(inner)
+    elif isinstance(error, BackfillError):
+        yield error

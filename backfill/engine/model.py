@@ -9,10 +9,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A piece of the plan: its number, and the items (ids, as text) that it asks for."""
+    """A piece of the plan: its number, and the items (ids, as text) that it asks for.
+
+    A `repeat` asks again for items that another unit has asked for; they count as processed once.
+    """
 
     number: int
     items: tuple[str, ...]
+    repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

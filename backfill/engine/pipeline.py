@@ -49,7 +49,7 @@ class Pipeline:
                 await self.keep(page.letters)
             if page.lines:
                 await self.write(page.lines)
-            self.progress.advance(unit.number, page)
+            self.progress.advance(unit.number, page, repeat=unit.repeat)
             if page.next is None or worker.stop.stopping:
                 return
             cursor = self._moved_on(unit, cursor, page.next)

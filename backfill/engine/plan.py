@@ -38,6 +38,17 @@ class Plan:
     shares: Mapping[str, Segment]
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a plan is made from; `shares` are items (ascending) and batch size by track."""
+
+    warehouse: str
+    split: str
+    baseline: Mapping[str, Any]
+    shares: Mapping[str, tuple[Sequence[int], int]]
+    created_at: str
+
+
 class Items:
     """A file of items, mapped into memory: a plan of any size opens at once."""
 
@@ -100,24 +111,17 @@ class PlanBook:
                 remedy="backfill setup makes it anew",
             ) from None
 
-    def write(
-        self,
-        *,
-        warehouse: str,
-        split: str,
-        baseline: Mapping[str, Any],
-        shares: Mapping[str, tuple[Sequence[int], int]],
-        created_at: str,
-    ) -> Plan:
-        """Write a plan and make it the current one. `shares` are items and batch size by track."""
-        plan = draft(warehouse=warehouse, split=split, baseline=baseline, shares=shares, created_at=created_at)
-        for name, (items, _) in shares.items():
+    def write(self, outline: Outline) -> Plan:
+        """Write a plan and make it the current one."""
+        plan = draft(outline)
+        for name, (items, _) in outline.shares.items():
             files.replace(self.home(plan.plan_id) / f"{name}.0.ids", pack(items))
         document = {
             "version": VERSION,
             **{k: getattr(plan, k) for k in ("plan_id", "warehouse", "split", "created_at")},
         }
-        document |= {"baseline": dict(baseline), "tracks": {name: asdict(share) for name, share in plan.shares.items()}}
+        document["baseline"] = dict(plan.baseline)
+        document["tracks"] = {name: asdict(share) for name, share in plan.shares.items()}
         files.replace(self.header, orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         return plan
 
@@ -199,7 +203,8 @@ class TrackPlan:
         for segment, items in zip(self.segments, self._items, strict=True):
             at = number - segment.first_unit
             if 0 <= at < segment.units:
-                return Unit(number, items.slice(at * segment.batch, (at + 1) * segment.batch))
+                stretch = items.slice(at * segment.batch, (at + 1) * segment.batch)
+                return Unit(number, stretch, repeat=segment.kind == "recheck")
         raise IndexError(number)
 
     def items(self, segment: Segment) -> tuple[str, ...]:
@@ -221,24 +226,17 @@ def make_segment(
     return Segment(kind, first_unit, -(-tokens // batch), tokens, batch, origin, reason, digest)
 
 
-def draft(
-    *,
-    warehouse: str,
-    split: str,
-    baseline: Mapping[str, Any],
-    shares: Mapping[str, tuple[Sequence[int], int]],
-    created_at: str,
-) -> Plan:
+def draft(outline: Outline) -> Plan:
     """The plan that `write` would write. The time and the baseline figures are not part of its identity."""
-    segments = {name: make_segment("primary", pack(items), batch) for name, (items, batch) in shares.items()}
+    segments = {name: make_segment("primary", pack(items), batch) for name, (items, batch) in outline.shares.items()}
     identity = {
         "version": VERSION,
-        "warehouse": warehouse,
-        "split": split,
+        "warehouse": outline.warehouse,
+        "split": outline.split,
         "tracks": {name: [segment.batch, segment.tokens, segment.digest] for name, segment in sorted(segments.items())},
     }
     plan_id = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:ID_LENGTH]
-    return Plan(plan_id, warehouse, split, created_at, baseline, segments)
+    return Plan(plan_id, outline.warehouse, outline.split, outline.created_at, outline.baseline, segments)
 
 
 def split_items(items: Sequence[int], weights: Mapping[str, float]) -> dict[str, Sequence[int]]:

@@ -25,12 +25,15 @@ class Progress:
         self.counters = Counters()
         self.version = 0
 
-    def advance(self, unit: int, page: Page) -> None:
-        """The rows of `page` are durable: move the unit on. A page of a unit that is done counts for nothing."""
+    def advance(self, unit: int, page: Page, *, repeat: bool = False) -> None:
+        """The rows of `page` are durable: move the unit on. A page of a unit that is done counts for nothing.
+
+        Items of a `repeat` were counted as processed before.
+        """
         self.version += 1
         if unit in self.done:
             return
-        self.counters.processed += page.asked
+        self.counters.processed += 0 if repeat else page.asked
         self.counters.inserted += len(page.lines)
         self.counters.quarantined += len(page.letters)
         if page.next is None:

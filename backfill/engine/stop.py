@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from backfill.errors import Interrupted
+
+T = TypeVar("T")
 
 
 class DrainOver(Exception):
@@ -36,6 +41,34 @@ class StopSignal:
     def exit_code(self) -> int:
         """128 + the signal, as shells have it."""
         return 128 + (self.signum or signal.SIGTERM)
+
+    def check(self) -> None:
+        """Leave if the run is stopping.
+
+        Raises:
+            Interrupted: it is.
+        """
+        if self.stopping:
+            raise Interrupted(
+                "stopped by a signal", exit_code=self.exit_code, remedy="the same command goes on from here"
+            )
+
+    async def unless(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work that may be dropped at any moment: a stop ends it at once.
+
+        Raises:
+            Interrupted: the run is stopping.
+        """
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            watch = group.create_task(self._drop(task))
+            task.add_done_callback(lambda _: watch.cancel())
+        self.check()
+        return task.result()
+
+    async def _drop(self, task: asyncio.Task[T]) -> None:
+        await self.soft.wait()
+        task.cancel()
 
     async def enforce(self, drain_s: float) -> None:
         """Wait for a stop, then for the deadline or a second signal, then cancel the group this runs in.

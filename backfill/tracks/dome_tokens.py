@@ -1,4 +1,7 @@
-"""Dome: token ids → markets, up to 100 a request. The asked id is matched to side_a (outcome 0) or side_b (outcome 1)."""
+"""Dome: token ids → markets, up to 100 a request.
+
+The asked id is matched to side_a (outcome 0) or side_b (outcome 1).
+"""
 
 from __future__ import annotations
 

@@ -15,12 +15,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from backfill.errors import StoreBusy
 from backfill.log import Logger
+from backfill.warehouse.patience import patiently
 
 MOST_ROWS = 50_000
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 10.0
-NOTICE_S = 30.0
 
 
 class Store(Protocol):
@@ -46,7 +44,6 @@ class Sink:
         self._store, self._table, self._log, self._sleep = store, table, log, sleep
         self._waiting: deque[tuple[Sequence[bytes], asyncio.Future[None]]] = deque()
         self._more = asyncio.Event()
-        self.away_for = 0.0
         self.inserts = 0
 
     async def write(self, lines: Sequence[bytes]) -> None:
@@ -88,25 +85,13 @@ class Sink:
             return
         body = b"\n".join(lines)
         token = hashlib.sha256(body).hexdigest()
-        wait, told = FIRST_WAIT_S, 0.0
-        while True:
-            try:
-                await self._store.insert(self._table, body, token=token)
-            except StoreBusy as error:
-                if told <= self.away_for:
-                    self._log.warning(
-                        "warehouse_away", error=str(error), rows_waiting=len(lines), seconds=round(self.away_for, 1)
-                    )
-                    told = self.away_for + NOTICE_S
-                await self._sleep(wait)
-                self.away_for += wait
-                wait = min(LONGEST_WAIT_S, wait * 2)
-            else:
-                if self.away_for:
-                    self._log.info("warehouse_back", seconds=round(self.away_for, 1))
-                self.away_for = 0.0
-                self.inserts += 1
-                return
+        await patiently(
+            lambda: self._store.insert(self._table, body, token=token),
+            self._log,
+            sleep=self._sleep,
+            rows_waiting=len(lines),
+        )
+        self.inserts += 1
 
 
 def _settle(pages: list[tuple[Sequence[bytes], asyncio.Future[None]]], error: BaseException | None) -> None:

@@ -103,9 +103,8 @@ WITH
 SELECT ranked.* EXCEPT (facts, first_facts, place, is_known, is_equal, nth, needs_ordinal),
   CAST(
     multiIf(
-      place > 1 AND facts != first_facts, 'conflict',
-      is_known AND NOT is_equal, 'conflict',
-      place > 1 OR is_known, 'duplicate',
+      is_known, if(is_equal, 'duplicate', 'conflict'),
+      place > 1, if(facts = first_facts, 'duplicate', 'conflict'),
       nth <= if(order_hash IS NULL, others.with_hash, others.without_hash), 'duplicate',
       'new'
     ),
@@ -142,9 +141,8 @@ WITH
 SELECT * EXCEPT (answer, first_answer, place, is_known, is_equal),
   CAST(
     multiIf(
-      place > 1 AND answer != first_answer, 'conflict',
-      is_known AND NOT is_equal, 'conflict',
-      place > 1 OR is_known, 'duplicate',
+      is_known, if(is_equal, 'duplicate', 'conflict'),
+      place > 1, if(answer = first_answer, 'duplicate', 'conflict'),
       'new'
     ),
     'Enum8(\'new\' = 1, \'duplicate\' = 2, \'conflict\' = 3)'

@@ -1,0 +1,252 @@
+"""Phases 1 and 2: both token tracks side by side, and what each could not map handed to the other.
+
+Each track goes through the same story: its own share; what came back short once more, where a short answer proves
+nothing; then everything it has no believable answer for goes to the other track; then whatever the other has sent here.
+An unusable upstream skips its part of the story, so that its whole share moves over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from backfill.engine.crew import Crew, Worker
+from backfill.engine.deadletters import DeadLetters, letter_id
+from backfill.engine.desk import Desk
+from backfill.engine.model import DeadLetter, Failure, Segment, Unit
+from backfill.engine.pipeline import Pipeline
+from backfill.engine.stop import StopSignal
+from backfill.errors import UpstreamUnusable
+from backfill.sources.client import Door
+from backfill.stages.proofs import prove_staging
+from backfill.tracks.tokens import TokenTrack
+from backfill.warehouse import queries
+from backfill.warehouse.client import Warehouse
+from backfill.warehouse.patience import patiently
+
+
+@dataclass(slots=True)
+class Runner:
+    """One track in this run. `door` is an error when its upstream cannot even be asked."""
+
+    track: TokenTrack
+    desk: Desk
+    door: Door | UpstreamUnusable
+    pipeline: Pipeline | None
+    batch: int
+    stall_after: float
+    unusable: UpstreamUnusable | None = None
+    handed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def primary(self) -> Segment:
+        """The track's own share."""
+        return self.desk.plan.segments[0]
+
+
+@dataclass(slots=True)
+class Relay:
+    """The tracks of one run, and what they pass each other.
+
+    `others` are the plan's tracks that do not run in this process; what they handed over earlier is taken up.
+    """
+
+    runners: dict[str, Runner]
+    others: tuple[str, ...]
+    warehouse: Warehouse
+    letters: DeadLetters
+    stop: StopSignal
+    proving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self) -> None:
+        """Run every track's story to its end, or until the run is stopping."""
+        async with asyncio.TaskGroup() as group:
+            for runner in self.runners.values():
+                group.create_task(self._story(runner), name=runner.track.name)
+
+    async def _story(self, runner: Runner) -> None:
+        try:
+            await self._own_share(runner)
+        finally:
+            runner.handed.set()
+        await self._incoming(runner)
+        self._finish(runner)
+
+    async def _own_share(self, runner: Runner) -> None:
+        await self._leg(runner, runner.primary)
+        await self._recheck(runner, runner.primary)
+        if self._through(runner, runner.primary):
+            await self._judge(runner)
+            await self._hand_over(runner)
+
+    async def _incoming(self, runner: Runner) -> None:
+        for name in (*self.runners, *self.others):
+            if name == runner.track.name:
+                continue
+            if name in self.runners:
+                await self.runners[name].handed.wait()
+            runner.desk.plan.refresh()
+            segment = runner.desk.plan.find("handover", name)
+            if segment is not None:
+                await self._leg(runner, segment)
+                await self._recheck(runner, segment)
+                await self._judge(runner)
+
+    def _through(self, runner: Runner, segment: Segment) -> bool:
+        settled = runner.desk.progress.settled(segment.first_unit, segment.units)
+        return not self.stop.stopping and (settled or runner.unusable is not None)
+
+    async def _leg(self, runner: Runner, segment: Segment) -> None:
+        """Work through one segment; an upstream that turns out to be unusable ends it."""
+        desk, pipeline = runner.desk, runner.pipeline
+        if runner.unusable or self.stop.stopping or desk.progress.settled(segment.first_unit, segment.units):
+            return
+        if isinstance(runner.door, UpstreamUnusable) or pipeline is None:
+            assert isinstance(runner.door, UpstreamUnusable)
+            return self._lost(runner, runner.door)
+        crew = self._crew(runner, runner.door, pipeline)
+        try:
+            await crew.run(_units(desk, segment))
+        except* UpstreamUnusable as group:
+            self._lost(runner, _first(group))
+        finally:
+            desk.crew = None
+
+    def _crew(self, runner: Runner, door: Door, pipeline: Pipeline) -> Crew:
+        desk = runner.desk
+
+        def failed(unit: Unit, failure: Failure) -> None:
+            desk.last_error = failure.error
+            desk.progress.fail(unit.number, failure)
+
+        async def ready(worker: Worker) -> None:
+            await door.ready(worker)
+
+        desk.crew = Crew(
+            runner.track.name,
+            desk.workers,
+            pipeline.work,
+            ready=ready,
+            failed=failed,
+            stop=self.stop,
+            stall_after=runner.stall_after,
+            log=desk.log,
+        )
+        return desk.crew
+
+    def _lost(self, runner: Runner, error: UpstreamUnusable) -> None:
+        runner.unusable = error
+        runner.desk.last_error = str(error)
+        runner.desk.log.warning("upstream_unusable", kind=error.kind, error=str(error))
+
+    async def _recheck(self, runner: Runner, segment: Segment) -> None:
+        if not runner.track.recheck or runner.unusable or not self._through(runner, segment):
+            return
+        plan, origin = runner.desk.plan, str(segment.first_unit)
+        again = plan.find("recheck", origin)
+        if again is None:
+            missing = await self._without(runner, segment, "staged_any")
+            if not missing:
+                return
+            again = plan.append("recheck", missing, runner.batch, origin=origin, reason="absent from a short answer")
+            runner.desk.log.info("recheck", tokens=again.tokens, units=again.units)
+        await self._leg(runner, again)
+
+    async def _judge(self, runner: Runner) -> None:
+        """Prove what was staged; what arithmetic contradicts becomes a dead letter, and counts as not mapped."""
+        async with self.proving:
+            await patiently(lambda: prove_staging(self.warehouse, runner.track.table), runner.desk.log, stage="prove")
+            await patiently(lambda: keep_disproven(self.warehouse, self.letters, runner.track), runner.desk.log)
+        runner.desk.letters = self.letters.count(runner.track.name)
+
+    async def _hand_over(self, runner: Runner) -> None:
+        target = self._target(runner)
+        if target is None:
+            return
+        name = runner.track.name
+        if (segment := target.desk.plan.find("handover", name)) is None:
+            missing = await self._without(runner, runner.primary, "staged_believed")
+            if not missing:
+                return
+            reason = runner.unusable.kind if runner.unusable else "not mapped"
+            segment = target.desk.plan.append("handover", missing, target.batch, origin=name, reason=reason)
+            runner.desk.log.info("handed_over", to=target.track.name, tokens=segment.tokens, reason=reason)
+        if runner.unusable:
+            units = runner.desk.progress.move(runner.primary.first_unit, runner.primary.units)
+            runner.desk.log.warning("share_moved", to=target.track.name, units=units, kind=runner.unusable.kind)
+
+    def _target(self, runner: Runner) -> Runner | None:
+        """The other track of this run, unless it cannot work either."""
+        able = (r for r in self.runners.values() if r is not runner and r.unusable is None)
+        return next((r for r in able if not isinstance(r.door, UpstreamUnusable)), None)
+
+    async def _without(self, runner: Runner, segment: Segment, query: str) -> list[int]:
+        """The items of a segment for which the query finds no row; both sides come sorted, so memory stays small."""
+
+        async def look() -> list[int]:
+            staged = staged_tokens(self.warehouse, query, runner.track.table)
+            return [token async for token in absent(runner.desk.plan.items(segment), staged)]
+
+        return await patiently(look, runner.desk.log, stage="hand over")
+
+    def _finish(self, runner: Runner) -> None:
+        desk = runner.desk
+        first, total = 0, desk.plan.units_total
+        if self.stop.stopping:
+            desk.state = "interrupted"
+        elif runner.unusable or desk.progress.failed:
+            desk.state = "failed"
+        elif desk.progress.settled(first, total):
+            desk.state = "done"
+        if not self.stop.stopping:
+            desk.completed()
+
+
+def _units(desk: Desk, segment: Segment) -> Iterator[Unit]:
+    for number in desk.progress.pending(segment.first_unit, segment.units):
+        yield desk.plan.unit(number)
+
+
+def _first(group: BaseExceptionGroup[UpstreamUnusable]) -> UpstreamUnusable:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, UpstreamUnusable)
+    return error
+
+
+async def keep_disproven(warehouse: Warehouse, letters: DeadLetters, track: TokenTrack) -> None:
+    """Make dead letters of the rows that arithmetic contradicts; those that are letters already stay as they are."""
+    rows = await warehouse.fetch(queries.load("staged_disproven"), {"table": track.table})
+    known = {row["id"] for row in letters.rows(track.name)} if rows else set()
+    fresh = [letter for letter in map(lambda row: _disproven(track, row), rows) if letter_id(letter) not in known]
+    if fresh:
+        await asyncio.to_thread(letters.append, track.name, fresh)
+
+
+def _disproven(track: TokenTrack, row: dict[str, Any]) -> DeadLetter:
+    unit, reason = int(row.pop("unit")), str(row.pop("detail"))
+    return DeadLetter(track.name, unit, "disproven", reason, orjson.dumps(row).decode())
+
+
+async def staged_tokens(warehouse: Warehouse, query: str, table: str) -> AsyncIterator[int]:
+    """The token ids that a query of staging.sql finds in a table, ascending."""
+    rest = b""
+    async for chunk in warehouse.stream(queries.load(query), {"table": table}):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield int(line)
+
+
+async def absent(items: tuple[str, ...], staged: AsyncIterator[int]) -> AsyncIterator[int]:
+    """The items that are not staged; both ascending."""
+    there = await anext(staged, None)
+    for item in map(int, items):
+        while there is not None and there < item:
+            there = await anext(staged, None)
+        if there != item:
+            yield item

@@ -1,0 +1,46 @@
+"""The tracks of the `tokens` dataset, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backfill.config import Config
+from backfill.engine.model import Lane
+from backfill.tracks import dome_tokens, goldsky_tokens
+from backfill.tracks.dome_tokens import DomeTokens
+from backfill.tracks.goldsky_tokens import GoldskyTokens
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTrack:
+    """A way to learn what a token is.
+
+    `table` is its staging table. `recheck` says that a short answer proves nothing here, so that what is missing is
+    asked once more: Dome counts what it found in each answer, Goldsky does not.
+    """
+
+    name: str
+    upstream: str
+    table: str
+    recheck: bool
+
+
+TOKEN_TRACKS = {
+    track.name: track
+    for track in (
+        TokenTrack(dome_tokens.NAME, "dome", "clob_asset_map_dome", recheck=False),
+        TokenTrack(goldsky_tokens.NAME, "goldsky", "clob_asset_map_goldsky", recheck=True),
+    )
+}
+
+
+def lane(name: str, config: Config) -> Lane:
+    """The lane of a token track."""
+    if name == dome_tokens.NAME:
+        return DomeTokens()
+    return GoldskyTokens(config.upstreams.goldsky.subgraphs.activity)
+
+
+def enabled(config: Config) -> tuple[str, ...]:
+    """The token tracks that the config has switched on."""
+    return tuple(name for name in TOKEN_TRACKS if getattr(config.tracks, name).enabled)
