@@ -7,6 +7,7 @@ says `{production:Identifier}`, `{staging:Identifier}` or `{analytics:Identifier
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -198,7 +199,8 @@ class Warehouse:
             database="",
             **self._arguments(sql, None, settings),
         )
-        await client.insert_file(sql, body)
+        # As a file: aiohttp then sends it piece by piece and lets others work in between.
+        await client.insert_file(sql, io.BytesIO(body))
 
     @asynccontextmanager
     async def _post(
@@ -214,7 +216,7 @@ class Warehouse:
             data = aiohttp.FormData(default_to_multipart=True)
             data.add_field("query", sql)
             for name in [name for name in arguments if name.startswith("param_")]:
-                data.add_field(name, arguments.pop(name))
+                data.add_field(name, aiohttp.payload.BytesIOPayload(io.BytesIO(arguments.pop(name).encode())))
         async with self._session.post(where.url, params=arguments, data=data, headers=where.headers) as response:
             yield response
 
