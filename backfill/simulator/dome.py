@@ -1,9 +1,10 @@
-"""The pretend Dome: `GET /polymarket/markets`."""
+"""The pretend Dome: markets, by which tokens are mapped, and the way to its other endpoints."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,8 @@ import orjson
 from aiohttp import web
 from multidict import MultiMapping
 
+from .dome_orders import Orders
+from .dome_query import BadRequest, cursor, error_reply, limit_of, number_of, place_of
 from .faults import Faults, Lie
 from .model import Market
 from .reply import PLAIN, Reply, Wish
@@ -20,16 +23,9 @@ DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
 MAX_TOKENS = 100
 MIN_SEARCH = 2
+SHORT = ("short_page", "short_page_unsaid")
 FILTERS = ("market_slug", "event_slug", "condition_id", "token_id", "tags", "status", "min_volume")
 Row = dict[str, Any]
-
-
-class BadRequest(Exception):
-    """A refusal: `error` is the short text, the message the long one."""
-
-    def __init__(self, error: str, message: str) -> None:
-        super().__init__(message)
-        self.error = error
 
 
 class Dome:
@@ -38,6 +34,7 @@ class Dome:
     def __init__(self, world: World, faults: Faults, keys: Iterable[str] = ("demo-key",)) -> None:
         self.keys = frozenset(keys)
         self._faults = faults
+        self._orders = Orders(world)
         known = world.known_to("dome")
         self._markets = [market for market in world.markets if market.tokens[0] in known]
         self._rows = [orjson.dumps(render(market)) for market in self._markets]
@@ -53,27 +50,38 @@ class Dome:
 
     async def answer(self, request: web.Request, wish: Wish = PLAIN) -> Reply:
         """Answer a request whose credentials were accepted."""
-        if not request.path.endswith("/polymarket/markets") or request.method != "GET":
-            return error_reply(404, "Not found", f"Cannot {request.method} {request.path}")
+        path = request.path.partition("/v1")[2]
+        if path not in ("/polymarket/markets", "/polymarket/orders") or request.method != "GET":
+            return error_reply(404, "Not found", f"Cannot {request.method} {path}")
         try:
-            return self.markets(request.query, wish)
+            if path == "/polymarket/markets":
+                return self.markets(request.query, wish)
+            # In a thread: the first request for orders makes the fills, which takes seconds in a large world.
+            return await asyncio.to_thread(self.orders, request.query, wish)
         except BadRequest as refusal:
-            return error_reply(400, refusal.error, str(refusal))
+            return refusal.reply()
+
+    def orders(self, query: MultiMapping[str], wish: Wish = PLAIN) -> Reply:
+        """One page of trade history. Lies and short pages are about markets only."""
+        reply = self._orders.page(query, wish.before)
+        return replace(reply, applied=wish.fault not in SHORT)
 
     def markets(self, query: MultiMapping[str], wish: Wish = PLAIN) -> Reply:
         """One page of markets."""
-        limit = _limit(query.get("limit"))
+        limit = limit_of(query, DEFAULT_LIMIT, MAX_LIMIT)
         found = self._find(query)
         if wish.before is not None:
             found = [n for n in found if self._markets[n].start < wish.before]
-        start = _place(query.get("pagination_key"))
+        start = place_of(query)
         page = found[start : start + limit]
-        if wish.fault in ("short_page", "short_page_unsaid"):
+        if wish.fault in SHORT:
             page = page[: len(page) // 2]
         more = start + len(page) < len(found) and wish.fault != "short_page_unsaid"
         pagination: Row = {"limit": limit, "total": len(found), "has_more": more}
         if more:
-            pagination["pagination_key"] = self._key(page, start + len(page))
+            last = self._markets[page[-1] if page else 0]
+            shown = {"volume_total": last.volume, "condition_id": f"0x{last.condition}"}
+            pagination["pagination_key"] = cursor(start + len(page), **shown)
         lies = self._faults.lied_about("dome")
         rows = b",".join(self._row(n, lies) for n in page)
         body = b'{"markets":[' + rows + b'],"pagination":' + orjson.dumps(pagination) + b"}"
@@ -87,16 +95,6 @@ class Dome:
             return self._rows[number]
         other = self._markets[number - 1]
         return orjson.dumps(distort(orjson.loads(self._rows[number]), lie, other))
-
-    def _key(self, page: Sequence[int], place: int) -> str:
-        """An opaque cursor: base64 of a small JSON object, as the real one is."""
-        last = self._markets[page[-1]] if page else None
-        cursor = {
-            "volume_total": last.volume if last else 0,
-            "condition_id": last and f"0x{last.condition}",
-            "n": place,
-        }
-        return base64.b64encode(orjson.dumps(cursor)).decode()
 
     def _find(self, query: MultiMapping[str]) -> list[int]:
         """Numbers of the wanted markets, by volume where a filter was given and newest first otherwise."""
@@ -135,7 +133,7 @@ class Dome:
 
     def _in_time(self, found: Iterable[int], query: MultiMapping[str]) -> list[int]:
         """Markets that started within the asked seconds, both ends included."""
-        low, high = _number(query, "start_time"), _number(query, "end_time")
+        low, high = number_of(query, "start_time"), number_of(query, "end_time")
         return [
             n for n in found
             if (low is None or self._markets[n].start >= low) and (high is None or self._markets[n].start <= high)
@@ -152,40 +150,8 @@ def _tests(query: MultiMapping[str]) -> Iterable[Callable[[Market], bool]]:
         if status not in ("open", "closed"):
             raise BadRequest("Invalid status parameter", "status must be open or closed")
         yield lambda market: _status(market) == status
-    if (volume := _number(query, "min_volume")) is not None:
+    if (volume := number_of(query, "min_volume")) is not None:
         yield lambda market: market.volume >= volume
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_LIMIT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_LIMIT):
-        raise BadRequest("Invalid limit parameter", f"limit must be between 1 and {MAX_LIMIT}")
-    return int(text)
-
-
-def _place(key: str | None) -> int:
-    if key is None:
-        return 0
-    try:
-        return int(orjson.loads(base64.b64decode(key, validate=True))["n"])
-    except (ValueError, KeyError, TypeError):
-        raise BadRequest("Invalid pagination key", "pagination_key could not be read") from None
-
-
-def _number(query: MultiMapping[str], name: str) -> float | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise BadRequest(f"Invalid {name} parameter", f"{name} must be a number") from None
-
-
-def error_reply(status: int, error: str, message: str) -> Reply:
-    """An error in Dome's shape."""
-    return Reply(status, orjson.dumps({"error": error, "message": message}))
 
 
 def render(market: Market) -> Row:

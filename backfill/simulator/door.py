@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import orjson
 from aiohttp import web
 
-from .dome import error_reply
+from .dome_query import error_reply
 from .faults import Faults, RequestFault
 from .limits import Limit, SlidingWindows
 from .model import Upstream

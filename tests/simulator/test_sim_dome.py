@@ -8,7 +8,8 @@ import orjson
 import pytest
 from multidict import MultiDict
 
-from backfill.simulator.dome import BadRequest, Dome
+from backfill.simulator.dome import Dome
+from backfill.simulator.dome_query import BadRequest
 from backfill.simulator.faults import Faults
 from backfill.simulator.reply import Wish
 from backfill.simulator.world import World

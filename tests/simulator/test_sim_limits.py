@@ -38,6 +38,11 @@ def test_all_limits_hold_at_once() -> None:
     assert admitted == 15
 
 
+def test_the_short_window_ends_exactly_too_while_a_longer_one_still_remembers() -> None:
+    windows = SlidingWindows([Limit(1, 1), Limit(10, 10)])
+    assert [windows.admit(at) for at in (0.0, 0.5, 1.0)] == [True, False, True]
+
+
 def test_refused_requests_do_not_lock_the_client_out() -> None:
     windows = SlidingWindows([Limit(1, 1)])
     assert [windows.admit(t / 10) for t in range(11)] == [True] + [False] * 9 + [True]
