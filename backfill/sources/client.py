@@ -67,7 +67,7 @@ class Door:
         self.source, self.gate, self.policy = source, gate, policy or Policy()
         self.health = Health(source.name, self.policy, ended=source.ended, now=clock())
         self.figures = Figures()
-        self._session, self._log, self._clock, self._sleep = session, log.bind(upstream=source.name), clock, sleep  # type: ignore[attr-defined]
+        self._session, self._log, self._clock, self._sleep = session, log.bind(upstream=source.name), clock, sleep
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._probing = asyncio.Lock()
         self._told_away = float("-inf")
