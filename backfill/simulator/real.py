@@ -40,6 +40,8 @@ def read_real(folder: Path) -> Real:
 def _rows(path: Path) -> list[Row]:
     import pyarrow.parquet as pq  # type: ignore[import-untyped, unused-ignore]
 
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, expected a recording of {path.stem}")
     rows: list[Row] = pq.read_table(path).to_pylist()
     return rows
 

@@ -105,6 +105,7 @@ def test_the_command_prints_one_json_document_first_and_ends_by_the_signal(tmp_p
         ["--goldsky-limits", "0/1"],
         ["--retry-after", "soon"],
         ["--data", "/no/such/folder"],
+        ["--data", str(ROOT / "backfill")],
         ["--tokens", "5", "--mapped", "6"],
         ["--tokens", "0"],
     ],
