@@ -20,7 +20,7 @@ _BUSY_CODES = frozenset(
         241,  # MEMORY_LIMIT_EXCEEDED
         242,  # TABLE_IS_READ_ONLY
         243,  # NOT_ENOUGH_SPACE
-        252,  # TOO_MANY_PARTS
+        252,  # TOO_MANY_PARTS (of a table; too many partitions of one insert have the same code, and never pass)
         279,  # ALL_CONNECTION_TRIES_FAILED
         285,  # TOO_FEW_LIVE_REPLICAS
         286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
@@ -54,7 +54,7 @@ def from_response(status: int, code_header: str | None, body: str) -> BackfillEr
 def from_code(code: int, text: str) -> BackfillError:
     """The error behind a ClickHouse code, carrying the first line of its text."""
     line = first_line(text)
-    if code in _BUSY_CODES or any(mark in text for mark in _DISK_FULL):
+    if code in _BUSY_CODES and "Too many partitions" not in text or any(mark in text for mark in _DISK_FULL):
         return StoreBusy(line, where="warehouse")
     if code in CREDENTIALS:
         remedy = "check warehouse.user and BACKFILL_WAREHOUSE__PASSWORD"

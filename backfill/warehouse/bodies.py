@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
 IN_MEMORY = 16 << 20
 """Bytes of one body that stay in memory; the rest goes to the spool directory."""
+
+PIECE = 1 << 20
 
 ENCODINGS = ("gzip", "x-gzip", "deflate", "lz4", "zstd", "br")
 
@@ -17,6 +22,21 @@ ENCODINGS = ("gzip", "x-gzip", "deflate", "lz4", "zstd", "br")
 def spool(directory: Path) -> IO[bytes]:
     """An empty place for one body."""
     return cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(directory)))
+
+
+@contextlib.contextmanager
+def rows_file(directory: Path, first: bytes, rest: IO[bytes] | None) -> Iterator[str]:
+    """A file with these rows, for as long as it is needed.
+
+    Its name is relative: ClickHouse would take stars and braces in the directory's name for a pattern, so the server
+    works inside of `directory`.
+    """
+    with tempfile.NamedTemporaryFile(prefix="rows-", dir=str(directory)) as file:
+        file.write(first)
+        if rest is not None:
+            shutil.copyfileobj(rest, file, PIECE)
+        file.flush()
+        yield Path(file.name).name
 
 
 def unpacked(body: IO[bytes], encoding: str) -> IO[bytes]:

@@ -99,6 +99,8 @@ async def _serve(place: Place, options: argparse.Namespace) -> None:
     write_info(place, info)
     shutil.rmtree(place.spool, ignore_errors=True)
     place.spool.mkdir()
+    # Rows wait here for ClickHouse under relative names; and no directory of the user's is kept busy.
+    os.chdir(place.spool)
     await _serve_engine(place, info, options)
 
 
@@ -106,7 +108,7 @@ async def _serve_engine(place: Place, info: ServerInfo, options: argparse.Namesp
     from backfill.warehouse.embedded_engine import Engine
     from backfill.warehouse.embedded_http import Door, Login
 
-    engine = Engine(place.store, memory_bytes=options.memory_mb << 20)
+    engine = Engine(place.store, place.spool, memory_bytes=options.memory_mb << 20)
     door = Door(engine, Login(info.user, info.password), place.spool)
     leave = _on_signal()
     runner, port = await _listen(door.app(), info.port)

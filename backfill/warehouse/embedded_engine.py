@@ -17,8 +17,9 @@ from typing import IO, Any
 
 from chdb.state.sqlitelike import Connection
 
+from backfill.warehouse import bodies
 from backfill.warehouse import http_errors as errors
-from backfill.warehouse.statements import first_word, output_format, reads_only, split_insert
+from backfill.warehouse.statements import Insert, first_word, output_format, reads_only, split_insert
 
 STREAMED = {
     name.lower()
@@ -42,7 +43,6 @@ STREAMED = {
 """Formats whose pieces add up to the whole; chdb's stream frames every piece of all others anew."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*\Z")
-_PIECE = 4 << 20
 _HEAD = 1 << 20
 
 
@@ -73,6 +73,7 @@ class Answer:
     session: Session | None
     first: bytes = b""
     stream: Any = None
+    closed: bool = False
     written_rows: int = 0
     written_bytes: int = 0
     read_rows: int = 0
@@ -93,7 +94,10 @@ class Answer:
         return None if piece is None else bytes(piece.bytes())
 
     def close(self) -> None:
-        """Stop what still runs, and give the connection back or up."""
+        """Stop what still runs, and give the connection back or up. Once is enough, twice does no harm."""
+        if self.closed:
+            return
+        self.closed = True
         try:
             if self.stream is not None:
                 self.stream.close()
@@ -115,8 +119,9 @@ class Session:
 class Engine:
     """ClickHouse on one directory. All methods may be called from any thread."""
 
-    def __init__(self, store: Path, *, memory_bytes: int) -> None:
+    def __init__(self, store: Path, spool: Path, *, memory_bytes: int) -> None:
         store.mkdir(parents=True, exist_ok=True)
+        self._spool = spool
         per_query = memory_bytes * 3 // 4
         self._where = (
             f"{store}?max_server_memory_usage={memory_bytes}&max_memory_usage={per_query}"
@@ -219,14 +224,14 @@ class Engine:
         if insert is not None:
             self._refuse_writing(call)
             rest = call.sql[insert.data_at :]
-            self._insert(answer, call, insert.head, insert.fmt, rest if rest.strip() else b"")
+            self._insert(answer, call, insert, rest if rest.strip() else b"")
             return
         head = body.read(_HEAD) if body is not None else b""
         sql = call.sql + b"\n" + head if call.sql.strip() and head else call.sql or head
         insert = split_insert(sql)
         if insert is not None:
             self._refuse_writing(call)
-            self._insert(answer, call, insert.head, insert.fmt, sql[insert.data_at :])
+            self._insert(answer, call, insert, sql[insert.data_at :])
             return
         if body is not None and len(head) == _HEAD:
             sql += body.read()
@@ -242,23 +247,18 @@ class Engine:
                 self.version,
             )
 
-    def _insert(self, answer: Answer, call: Call, head: bytes, fmt: str, first: bytes) -> None:
-        """Feed rows to an INSERT. Nothing is written unless all of them could be read."""
-        connection = answer.connection
-        for name, value in call.params.items():
-            # send_insert takes no parameters, so they are set on the connection, which ends with the request.
-            connection.query(f"SET param_{_name(name, quote=False)} = {_literal(value)}", "Null")
-        feed: Any = connection.send_insert(head.decode(), fmt)
-        try:
-            if first:
-                feed.append(first)
-            while call.body is not None and (piece := call.body.read(_PIECE)):
-                feed.append(piece)
-            done = feed.finish()
-        except BaseException:
-            feed.close()
-            raise
-        answer.written_rows, answer.written_bytes = done.rows_written, done.bytes_written
+    def _insert(self, answer: Answer, call: Call, insert: Insert, first: bytes) -> None:
+        """Let ClickHouse read the rows from a file, so that nothing is written unless all of them could be read.
+
+        Never by chdb's send_insert: it reports success when writing fails (disk full, a violated constraint).
+        """
+        with bodies.rows_file(self._spool, first, call.body) as path:
+            source = f" FROM INFILE {_literal(path)} COMPRESSION 'none' ".encode()
+            sql = insert.head + source + insert.settings + b" FORMAT " + insert.fmt.encode()
+            done = answer.connection.query(
+                sql.decode(errors="surrogateescape"), "Null", params=dict(call.params) or None
+            )
+        answer.written_rows, answer.written_bytes = done.rows_written(), done.bytes_written()
 
     def _statement(self, answer: Answer, call: Call, sql: bytes) -> None:
         if call.read_only and call.session and not reads_only(sql):
@@ -288,11 +288,7 @@ def _literal(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _name(value: str, *, quote: bool = True) -> str:
-    if not quote:
-        if not _NAME.match(value):
-            raise ValueError(f"Code: 36. DB::Exception: {value!r} is not a parameter name. (BAD_ARGUMENTS)")
-        return value
+def _name(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace("`", "\\`")
     return f"`{escaped}`"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
 import logging
 import sys
@@ -87,9 +88,11 @@ class Door:
             return await self._answer(request, arguments, query_id)
         except errors.DatabaseError as error:
             return self._refusal(error, query_id)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            log.info("the client left during %s", query_id)
-            raise
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            full = errors.made(errors.NOT_ENOUGH_SPACE, "NOT_ENOUGH_SPACE", str(error), self._engine.version)
+            return self._refusal(full, query_id)
         finally:
             self._busy -= 1
             self._last = time.monotonic()
@@ -208,6 +211,8 @@ class Door:
                 if piece and (out := packer.pack(piece) if packer else piece):
                     await response.write(out)
                 piece = await self._in_thread(answer.next_piece)
+            # Before the end is sent: the client may use its session again as soon as it sees it.
+            await self._in_thread(answer.close)
             if packer:
                 await response.write(packer.end())
             await response.write_eof()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 _STATUSES: dict[int, tuple[int, ...]] = {
@@ -21,7 +22,7 @@ _CODE = re.compile(r"Code: (\d+)\. ")
 
 REQUIRED_PASSWORD, AUTHENTICATION_FAILED, READONLY, UNKNOWN_SETTING = 194, 516, 164, 115
 NOT_IMPLEMENTED, SESSION_NOT_FOUND, SESSION_IS_LOCKED, UNKNOWN_EXCEPTION = 48, 372, 373, 1002
-CANNOT_DECOMPRESS, BAD_ARGUMENTS, UNKNOWN_COMPRESSION_METHOD = 271, 36, 89
+UNKNOWN_COMPRESSION_METHOD, NOT_ENOUGH_SPACE = 89, 243
 
 
 class DatabaseError(Exception):
@@ -44,6 +45,8 @@ def made(code: int, name: str, text: str, version: str) -> DatabaseError:
 
 def from_engine(error: BaseException, version: str) -> DatabaseError:
     """What the engine raised, without the wrappings of its Python layer, and with the version behind it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return made(NOT_ENOUGH_SPACE, "NOT_ENOUGH_SPACE", str(error), version)
     text = str(error)
     match = _CODE.search(text)
     if match is None:

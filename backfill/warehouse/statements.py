@@ -83,9 +83,13 @@ def output_format(sql: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class Insert:
-    """An INSERT that is fed with rows: the statement without its FORMAT, the format, and where the rows begin."""
+    """An INSERT that is fed with rows.
+
+    `head` reaches up to its SETTINGS or FORMAT, `settings` is that clause (or nothing), and at `data_at` rows begin.
+    """
 
     head: bytes
+    settings: bytes
     fmt: str
     data_at: int
 
@@ -96,14 +100,22 @@ def split_insert(sql: bytes) -> Insert | None:
     first = next(walk, None)
     if first is None or not first.is_word(b"INSERT"):
         return None
+    cut: int | None = None
     for token in walk:
         if token.is_word(b"SELECT", b"WITH", b"INFILE"):
             return None
+        if token.is_word(b"SETTINGS"):
+            cut = token.start
         if token.is_word(b"VALUES"):
-            return Insert(sql[: token.start], "Values", token.end)
+            return _insert(sql, cut, token, "Values", token.end)
         if token.is_word(b"FORMAT") and (name := next(walk, None)) and name.kind == "word":
-            return Insert(sql[: token.start], name.text.decode(), _after_blank(sql, name.end))
+            return _insert(sql, cut, token, name.text.decode(), _after_blank(sql, name.end))
     return None
+
+
+def _insert(sql: bytes, cut: int | None, end: Token, fmt: str, data_at: int) -> Insert:
+    stop = end.start if cut is None else cut
+    return Insert(sql[:stop], sql[stop : end.start], fmt, data_at)
 
 
 def _after_blank(sql: bytes, position: int) -> int:

@@ -204,8 +204,8 @@ def test_packed_rows_are_unpacked(wire: Wire, encoding: str) -> None:
     import pyarrow as pa
 
     rows = b"".join(b"%d\n" % number for number in range(100_000))
-    pack = {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding)
-    body = pack(rows) if pack else _pack_frame(pa, encoding, rows)
+    own = {"gzip": gzip.compress(rows), "deflate": zlib.compress(rows)}
+    body = own.get(encoding) or _pack_frame(pa, encoding, rows)
     wire.post("CREATE TABLE staging.packed (a UInt64) ENGINE = MergeTree ORDER BY a")
     reply = wire.send(
         "POST", body, arguments={"query": "INSERT INTO staging.packed FORMAT TSV"}, Content_Encoding=encoding

@@ -40,7 +40,8 @@ def test_a_quote_inside_a_string_does_not_end_it() -> None:
 def test_an_insert_comes_apart_into_statement_format_and_rows(sql: bytes, head: bytes, fmt: str, rows: bytes) -> None:
     insert = split_insert(sql)
     assert insert is not None
-    assert (insert.head, insert.fmt, sql[insert.data_at :]) == (head, fmt, rows)
+    assert (insert.head + insert.settings, insert.fmt, sql[insert.data_at :]) == (head, fmt, rows)
+    assert insert.settings.strip() in (b"", b"SETTINGS a = 1")
 
 
 @pytest.mark.parametrize(
