@@ -5,10 +5,11 @@ which for N = 10 gives away a tenth. So the windows are kept as what they are, a
 that every process of the checkpoint folder shares and that survives restarts. aiolimiter paces below that cap, when the
 upstream has asked for less (see `Pace`).
 
-What counts is when the upstream sees a request arrive, which is after we sent it and before it answered. A request's
-*excess* is the time by which its answer took longer than the quickest one; it may have arrived that much later than
-usual. Each window adds the excess, up to SLACK of its length (the contract asks for 98 % of the allowed rate, so that
-is all there is to spend), plus GUARD.
+What counts is when the upstream sees a request arrive, which is after we sent it and before it answered. An answer that
+takes much longer than they usually do shows that something stood still on the way, so its request may have arrived as
+much later: the *excess*. It counts in full against every window, up to STALL_S. What lies within the usual spread is
+the upstream's thinking time. GUARD and GUARD_S cover clocks and scheduling; they are what we give away for certain, and
+the contract asks for 98 % of the allowed rate.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import mmap
 import os
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +29,17 @@ from typing import Protocol
 
 from aiolimiter import AsyncLimiter
 
-SLACK = 0.009
-GUARD = 0.0015
-GUARD_S = 0.002
-IN_FLIGHT = float("inf")
-MAGIC = b"PMBRATE2"
+STALL_S = 1.0
+GUARD = 0.002
+GUARD_S = 0.003
+UNANSWERED = float("inf")
+USUAL_OVER = 64
+USUAL_RANK = 0.7
+MAGIC = b"PMBRATE3"
 HEAD = struct.Struct("<8s16sQQ")
 SLOT = struct.Struct("<dd")
 Sending = tuple[float, float]
+"""When it was sent, and when it had arrived at the latest; `inf` while it is not answered."""
 
 
 class Window(Protocol):
@@ -46,19 +51,24 @@ class Window(Protocol):
     def seconds(self) -> float: ...
 
 
-def release(sending: Sending, seconds: float) -> float:
-    """When a sending has left every window of this length, at the latest."""
-    sent, excess = sending
-    return sent + seconds + min(excess, SLACK * seconds) + GUARD * seconds + GUARD_S
+def release(sending: Sending, seconds: float, now: float, usual: float) -> float:
+    """When a sending has left every window of this length, as far as can be said at `now`.
+
+    `usual` is how long answers usually take, in seconds: one that is overdue may have arrived that much late.
+    """
+    sent, arrived = sending
+    if arrived == UNANSWERED:
+        arrived = sent + max(0.0, now - sent - usual)
+    return min(arrived, sent + STALL_S) + seconds * (1 + GUARD) + GUARD_S
 
 
-def next_free(sendings: Sequence[Sending], windows: Sequence[Window]) -> float:
+def next_free(sendings: Sequence[Sending], windows: Sequence[Window], now: float, usual: float) -> float:
     """The earliest time at which one more sending keeps every window; `-inf` when that is now and always was."""
     earliest = float("-inf")
     for window in windows:
         if len(sendings) < window.requests:
             continue
-        leaving = sorted((release(s, window.seconds) for s in sendings), reverse=True)
+        leaving = sorted((release(s, window.seconds, now, usual) for s in sendings), reverse=True)
         earliest = max(earliest, leaving[window.requests - 1])
     return earliest
 
@@ -110,22 +120,22 @@ class SharedLog:
         finally:
             fcntl.flock(self._handle, fcntl.LOCK_UN)
 
-    def try_book(self, windows: Sequence[Window], now: float, not_before: float) -> tuple[float, int]:
+    def try_book(self, windows: Sequence[Window], now: float, usual: float) -> tuple[float, int]:
         """Book a sending at `now` if every window allows it: (0, its slot), else (seconds to wait, -1)."""
         with self._locked():
             body = self._map[HEAD.size :]
             # A stamp from the future is a clock that was set back: it may not lock us out for ever.
-            sendings = [(min(sent, now), excess) for sent, excess in SLOT.iter_unpack(body) if sent > 0]
-            free = max(next_free(sendings, windows), not_before)
+            sendings = [(min(sent, now), arrived) for sent, arrived in SLOT.iter_unpack(body) if sent > 0]
+            free = next_free(sendings, windows, now, usual)
             if free > now:
                 return free - now, -1
             magic, boot, head, slots = HEAD.unpack(self._map[: HEAD.size])
-            self._put(head, (now, IN_FLIGHT))
+            self._put(head, (now, UNANSWERED))
             self._map[: HEAD.size] = HEAD.pack(magic, boot, (head + 1) % slots, slots)
             return 0.0, head
 
     def settle(self, slot: int, sending: Sending) -> None:
-        """Write down when the request really left, and by how much its answer was late."""
+        """Write down when the request really left, and by when it had arrived."""
         with self._locked():
             self._put(slot, sending)
 
@@ -150,12 +160,12 @@ class Booking:
     def left(self) -> None:
         """The request is on the wire now."""
         self.sent = self._gate.clock()
-        self._gate.settle(self._slot, (self.sent, IN_FLIGHT))
+        self._gate.settle(self._slot, (self.sent, UNANSWERED))
 
     def answered(self) -> float:
         """The answer's head is here; returns the seconds it took."""
         took = self._gate.clock() - self.sent
-        self._gate.settle(self._slot, (self.sent, self._gate.excess(took)))
+        self._gate.settle(self._slot, (self.sent, self.sent + self._gate.excess(took)))
         return took
 
 
@@ -173,8 +183,7 @@ class RateGate:
         self.windows, self.clock, self._sleep = tuple(windows), clock, sleep
         self._log = SharedLog(path, windows) if windows else None
         self._turn = asyncio.Lock()
-        self._quickest = float("inf")
-        self._last = float("-inf")
+        self._took: deque[float] = deque(maxlen=USUAL_OVER)
         self.pace = Pace(self.rate())
 
     def rate(self) -> float:
@@ -189,7 +198,7 @@ class RateGate:
         async with self._turn:
             while True:
                 now = self.clock()
-                wait, slot = self._log.try_book(self.windows, now, float("-inf"))
+                wait, slot = self._log.try_book(self.windows, now, self.usual())
                 if slot >= 0:
                     return Booking(self, slot, now)
                 await self._sleep(wait)  # type: ignore[misc]
@@ -199,10 +208,14 @@ class RateGate:
         if self._log is not None and slot >= 0:
             self._log.settle(slot, sending)
 
+    def usual(self) -> float:
+        """How many seconds an answer usually takes: most took no longer."""
+        return sorted(self._took)[int(USUAL_RANK * (len(self._took) - 1))] if self._took else 0.0
+
     def excess(self, took: float) -> float:
-        """By how many seconds an answer was later than the quickest one so far."""
-        self._quickest = min(self._quickest, took)
-        return took - self._quickest
+        """By how many seconds an answer was later than they usually are."""
+        self._took.append(took)
+        return max(0.0, took - self.usual())
 
     def close(self) -> None:
         """Let go of the shared file."""
@@ -211,19 +224,22 @@ class RateGate:
 
 
 class Pace:
-    """The speed below the cap that the upstream has asked for: halved when it complains, regained slowly.
+    """The speed below the cap that the upstream has asked for.
 
-    Errors never speed it up. At full speed it stands aside; below, an AsyncLimiter that admits one request an interval
-    paces evenly.
+    A complaint halves it. It is regained quickly up to where the complaint came, and slowly from there on; errors never
+    speed it up. At full speed the pace stands aside; below, an AsyncLimiter that admits one request an interval paces
+    evenly. `share` is the part of the allowed rate in use.
     """
 
-    FLOOR = 1 / 64
-    STEP = 1 / 32
+    FLOOR = 1 / 128
+    ONCE_S = 0.5
     UNLIMITED_RATE = 256.0
 
     def __init__(self, rate: float) -> None:
         self._rate = rate if rate != float("inf") else self.UNLIMITED_RATE
         self.share = 1.0
+        self._ceiling = 1.0
+        self._complained = float("-inf")
         self._limiter: AsyncLimiter | None = None
         self._usual: float | None = None
 
@@ -233,8 +249,11 @@ class Pace:
         if limiter is not None:
             await limiter.acquire()
 
-    def complained(self) -> None:
-        """The upstream answered 429 or 503: half the speed."""
+    def complained(self, now: float) -> None:
+        """The upstream answered 429: half the speed. Requests that were under way together complain once."""
+        if now - self._complained < self.ONCE_S:
+            return
+        self._complained, self._ceiling = now, self.share
         self._set(self.share / 2)
 
     def answered(self, took: float) -> None:
@@ -243,9 +262,10 @@ class Pace:
         slow = took > 4 * usual + 0.5
         self._usual = min(usual + 0.02 * (took - usual), usual * 1.02 + 0.001)
         if slow:
-            self._set(max(self.share * 0.9, 0.25))
+            self._set(max(self.share * 0.9, min(self.share, 0.25)))
         elif self.share < 1:
-            self._set(self.share + self.STEP)
+            below = self.share < 0.9 * self._ceiling
+            self._set(self.share + self._ceiling * (1 / 8 if below else 1 / 64))
 
     def _set(self, share: float) -> None:
         self.share = min(1.0, max(self.FLOOR, share))

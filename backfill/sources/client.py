@@ -130,7 +130,7 @@ class Door:
         pause = self.health.failed(error, self._clock())
         if pause is not None:
             self.figures.throttled += 1
-            self.gate.pace.complained()
+            self.gate.pace.complained(self._clock())
             self._log.warning("throttled", wait_s=round(pause, 3), error=str(error))
 
     async def ready(self, beat: Beat = silent) -> None:

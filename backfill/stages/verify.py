@@ -13,7 +13,7 @@ from backfill.engine.progress import Progress
 from backfill.errors import StateError
 from backfill.stages import gates
 from backfill.stages.gates import Check, Control, Coverage, ProofTally
-from backfill.stages.proofs import judge_all
+from backfill.stages.judging import Judges
 from backfill.stages.setup import unmapped
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
@@ -110,20 +110,21 @@ async def _duplicates(warehouse: Warehouse) -> tuple[Check, Control | None]:
 
 async def _proof(warehouse: Warehouse) -> tuple[Check, Control | None]:
     tally, swapped, after = ProofTally(), None, "0"
-    while rows := await warehouse.fetch(queries.load("map_rows"), {"after": after, "limit": PAGE}):
-        tally.add(await _judged(rows))
-        swapped = swapped or next((row for row in rows if int(row["proven"])), None)
-        after = str(rows[-1]["token_id"])
-    if swapped is None:
-        return gates.proof(tally), None
-    planted = ProofTally()
-    planted.add(await _judged([{**swapped, "outcome_index": 1 - int(swapped["outcome_index"])}]))
+    async with Judges() as judges:
+        while rows := await warehouse.fetch(queries.load("map_rows"), {"after": after, "limit": PAGE}):
+            tally.add(await _judged(judges, rows))
+            swapped = swapped or next((row for row in rows if int(row["proven"])), None)
+            after = str(rows[-1]["token_id"])
+        if swapped is None:
+            return gates.proof(tally), None
+        planted = ProofTally()
+        planted.add(await _judged(judges, [{**swapped, "outcome_index": 1 - int(swapped["outcome_index"])}]))
     return gates.proof(tally), Control("swapped_outcome", gates.proof(planted).passed is False)
 
 
-async def _judged(rows: list[dict[str, Any]]) -> list[tuple[str, str, bool]]:
+async def _judged(judges: Judges, rows: list[dict[str, Any]]) -> list[tuple[str, str, bool]]:
     answers = [(int(row["token_id"]), str(row["condition_id_norm"]), int(row["outcome_index"])) for row in rows]
-    verdicts = await judge_all(answers)
+    verdicts = await judges.judge(answers)
     return [
         (str(row["token_id"]), verdict.result, bool(int(row["proven"])))
         for row, verdict in zip(rows, verdicts, strict=True)
