@@ -54,7 +54,7 @@ def from_response(status: int, code_header: str | None, body: str) -> BackfillEr
 def from_code(code: int, text: str) -> BackfillError:
     """The error behind a ClickHouse code, carrying the first line of its text."""
     line = first_line(text)
-    if code in _BUSY_CODES and "Too many partitions" not in text or any(mark in text for mark in _DISK_FULL):
+    if (code in _BUSY_CODES and "Too many partitions" not in text) or any(mark in text for mark in _DISK_FULL):
         return StoreBusy(line, where="warehouse")
     if code in CREDENTIALS:
         remedy = "check warehouse.user and BACKFILL_WAREHOUSE__PASSWORD"
