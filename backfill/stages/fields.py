@@ -33,6 +33,8 @@ def text(value: Any) -> str | None:
 
 def whole(value: Any, what: str) -> int:
     """A whole number below 2^256, from digits or an int; never from a float, which has lost digits."""
+    if type(value) is str and len(value) < 78 and value.isascii() and value.isdigit():
+        return int(value)  # nearly every value of a dump, and always below 2^256
     if isinstance(value, bool) or value is None or value == "":
         raise ValueError(f"{what} is missing")
     if isinstance(value, float):
@@ -90,10 +92,10 @@ def hash32(value: Any, what: str) -> str:
 
 def condition(value: Any, what: str = "condition id") -> str:
     """A condition id as our tables have it: 64 lower-case hex digits without 0x."""
-    plain = text(value)
-    if plain is None:
+    plain = value if type(value) is str else text(value)
+    if not plain:
         raise ValueError(f"{what} is missing")
-    found = _HASH.fullmatch(plain)
+    found = _HASH.fullmatch(plain.strip())
     if found is None:
         raise ValueError(f"{what} is not 64 hex digits: {plain[:80]!r}")
     return found[1].lower()
@@ -101,12 +103,13 @@ def condition(value: Any, what: str = "condition id") -> str:
 
 def address(value: Any, what: str) -> str:
     """An address as 0x and 40 lower-case hex digits."""
-    plain = text(value)
-    if plain is None:
+    plain = value if type(value) is str else text(value)
+    if not plain:
         raise ValueError(f"{what} is missing")
-    if not _ADDRESS.fullmatch(plain):
+    found = _ADDRESS.fullmatch(plain.strip())
+    if found is None:
         raise ValueError(f"{what} is not an address: {plain[:60]!r}")
-    return plain.lower()
+    return found[0].lower()
 
 
 def side(value: Any) -> str:
@@ -144,13 +147,15 @@ def moment(value: Any, *, now: float | None = None) -> int:
 
 
 def _seconds(value: Any) -> int:
+    if type(value) is str and len(value) == 10 and value.isascii() and value.isdigit():
+        return int(value)
     if isinstance(value, datetime):
         return int(_utc(value).timestamp())
     plain = text(value)
     if plain is None:
         raise ValueError("timestamp is missing")
     try:
-        # The digits decide: a float such as 1761680413.0 is whole as well.
+        # A float such as 1761680413.0 is whole as well.
         return int(Decimal(plain).to_integral_value(rounding="ROUND_FLOOR"))
     except (InvalidOperation, OverflowError, ValueError):
         pass

@@ -1,17 +1,19 @@
 """Existing dumps into production, exactly once.
 
-    files → rows of ours → scratch table → state of each row (new, duplicate, conflict) → one INSERT … SELECT
+    files → rows of ours → scratch table → state of each row (new, duplicate, conflict) → INSERT … SELECT
 
 Nothing reaches production before every file was read to its end. The insert takes only what production does not have,
-so it may be cut short and repeated; one import runs at a time. Rows that cannot be taken go to the dead letters with
-the reason, and read = inserted + duplicates + refused holds for every file.
+so it may be cut short and repeated; one import runs at a time. The comparison goes by portions of the tokens, whose ids
+are hashes and so spread evenly: memory stays bounded, and each portion touches its own part of the production table.
+Rows that cannot be taken go to the dead letters with the reason, and read = inserted + duplicates + refused holds for
+every file.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=NamedTuple)
 Note = Callable[[str], None]
 
-BATCH: Final = 20_000
+BATCH: Final = 5_000
+PORTION: Final = 150_000
+"""Rows that the warehouse compares at once: about 300 MB for fills."""
+
 _WAIT_S: Final = 0.5
 
 
@@ -130,6 +135,15 @@ class _Taken(NamedTuple):
     refusals: list[_Refusal]
 
 
+class _Portion(NamedTuple):
+    """A range of tokens (and where one range is too much, one of `parts` of it) that fits the warehouse's memory."""
+
+    low: str
+    high: str
+    parts: int
+    part: int
+
+
 class _Kind(NamedTuple, Generic[T]):
     """What the two imports do not have in common; `name` is that of the scratch table and of the track."""
 
@@ -163,6 +177,7 @@ class _Import(Generic[T]):
         with files.held(self.config.run.checkpoint_dir / "import.lock", what="import"):
             await self._let_orphans_end()
             await self._do(f"prepare_{self.kind.name}")
+            await self._do(f"prepare_{self.kind.sorted}")
             try:
                 for number, path in enumerate(found):
                     report.details.append(await self._load(number, path))
@@ -208,7 +223,10 @@ class _Import(Generic[T]):
 
     async def _settle(self, report: ImportReport) -> None:
         """Sort the loaded rows by what becomes of them, and let the new ones in."""
-        await self._do(f"sort_{self.kind.name}")
+        portions = await self._portions()
+        for number, portion in enumerate(portions, start=1):
+            await self._do(f"sort_{self.kind.name}", portion)
+            self.note(f"portion {number} of {len(portions)} compared with what is there")
         loaded = sum(count.read - count.refused for count in report.details)
         await self._count_states(report)
         counted = sum(count.inserted + count.duplicates for count in report.details) + await self._bury_conflicts(
@@ -221,7 +239,12 @@ class _Import(Generic[T]):
                 remedy="nothing was imported; import again",
             )
         if not self.dry_run:
-            await self._do(self.kind.insert)
+            for portion in portions:
+                await self._do(self.kind.insert, portion)
+
+    async def _portions(self) -> list[_Portion]:
+        spread = await self.warehouse.fetch(queries.load("import_spread"), {"table": self.kind.name})
+        return portions_of({int(row["first_byte"]): int(row["rows"]) for row in spread})
 
     async def _count_states(self, report: ImportReport) -> None:
         for row in await self.warehouse.fetch(queries.load("import_states"), {"sorted": self.kind.sorted}):
@@ -254,8 +277,29 @@ class _Import(Generic[T]):
         for table in (self.kind.name, self.kind.sorted):
             await self.warehouse.execute(queries.load("clear_import"), {"table": table})
 
-    async def _do(self, name: str) -> None:
-        await self.warehouse.execute(queries.load(name))
+    async def _do(self, name: str, portion: _Portion | None = None) -> None:
+        await self.warehouse.execute(queries.load(name), portion and portion._asdict())
+
+
+def portions_of(spread: Mapping[int, int], *, limit: int = PORTION) -> list[_Portion]:
+    """Cut the tokens into ranges of about `limit` rows each.
+
+    Args:
+        spread: how many rows there are for each first byte of the token id.
+    """
+    portions: list[_Portion] = []
+    first, gathered = None, 0
+    for byte, rows in sorted(spread.items()):
+        if first is not None and gathered + rows > limit:
+            portions += _range(first, byte - 1, gathered, limit)
+            first, gathered = None, 0
+        first, gathered = byte if first is None else first, gathered + rows
+    return portions if first is None else [*portions, *_range(first, 255, gathered, limit)]
+
+
+def _range(first: int, last: int, rows: int, limit: int) -> list[_Portion]:
+    parts = -(-rows // limit)
+    return [_Portion(str(first << 248), str(((last + 1) << 248) - 1), parts, part) for part in range(parts)]
 
 
 _CONFLICT: Final = {

@@ -42,21 +42,48 @@ CREATE OR REPLACE TABLE {staging:Identifier}.import_token_map (
 ENGINE = ReplacingMergeTree
 ORDER BY (token_id, file, line, outcome_index)
 
--- name: sort_import_fills
--- Each imported fill with its final id and its state: new, duplicate (seen in this import or in production), or
--- conflict (its id is taken by a fill with other facts). A fill that another source shows under another id (with or
--- without an order hash) is known by transaction, wallet, token, side and shares; the n-th such fill is new only when
--- the other kind of source shows fewer than n.
+-- name: prepare_import_fills_sorted
+-- An empty place for the same fills with their final ids and states.
 CREATE OR REPLACE TABLE {staging:Identifier}.import_fills_sorted
 ENGINE = MergeTree
 ORDER BY (token_id, fill_id, file, line)
-AS
+EMPTY AS
+SELECT * EXCEPT needs_ordinal, CAST('new', 'Enum8(\'new\' = 1, \'duplicate\' = 2, \'conflict\' = 3)') AS state
+FROM {staging:Identifier}.import_fills
+
+-- name: prepare_import_token_map_sorted
+-- An empty place for the same mappings with their states.
+CREATE OR REPLACE TABLE {staging:Identifier}.import_token_map_sorted
+ENGINE = MergeTree
+ORDER BY (token_id, file, line)
+EMPTY AS
+SELECT *, CAST('new', 'Enum8(\'new\' = 1, \'duplicate\' = 2, \'conflict\' = 3)') AS state
+FROM {staging:Identifier}.import_token_map
+
+-- name: import_spread
+-- How many imported rows have a token with this first byte; ids are hashes, so this is where to cut.
+SELECT toUInt16(bitShiftRight(token_id, 248)) AS first_byte, count() AS rows
+FROM {staging:Identifier}.{table:Identifier}
+GROUP BY first_byte
+ORDER BY first_byte
+
+-- name: sort_import_fills
+-- Each imported fill of one portion with its final id and its state: new, duplicate (seen in this import or in
+-- production), or conflict (its id is taken by a fill with other facts). A fill that another source shows under another
+-- id (with or without an order hash) is known by transaction, wallet, token, side and shares; the n-th such fill is new
+-- only when the other kind of source shows fewer than n.
+INSERT INTO {staging:Identifier}.import_fills_sorted
 WITH
+  loaded AS (
+    SELECT *
+    FROM {staging:Identifier}.import_fills FINAL
+    WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256} AND cityHash64(tx_hash) % {parts:UInt32} = {part:UInt32}
+  ),
   stored AS (
-    SELECT fill_id, token_id, maker, side, shares_micro, usdc_micro, tx_hash,
-      ifNull(nullIf(order_hash, ''), '') = '' AS hashless
+    SELECT fill_id, token_id, maker, side, shares_micro, usdc_micro, tx_hash, ifNull(order_hash, '') = '' AS hashless
     FROM {production:Identifier}.clob_fills
-    WHERE token_id IN (SELECT token_id FROM {staging:Identifier}.import_fills)
+    WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256} AND cityHash64(tx_hash) % {parts:UInt32} = {part:UInt32}
+      AND token_id IN (SELECT token_id FROM loaded)
   ),
   named AS (
     SELECT * REPLACE (
@@ -66,7 +93,7 @@ WITH
           fill_id
         ) AS fill_id
       )
-    FROM {staging:Identifier}.import_fills FINAL
+    FROM loaded
   ),
   others AS (
     SELECT tx_hash, maker, token_id, side, shares_micro,
@@ -75,8 +102,8 @@ WITH
     FROM (
       SELECT fill_id, token_id, maker, toString(side) AS side, shares_micro, tx_hash, hashless, 1 AS is_stored FROM stored
       UNION ALL
-      SELECT fill_id, token_id, maker, toString(side), shares_micro, tx_hash, order_hash IS NULL, 0
-      FROM {staging:Identifier}.import_fills
+      SELECT fill_id, token_id, maker, toString(side), shares_micro, tx_hash, 0, 0
+      FROM loaded
       WHERE order_hash IS NOT NULL
     )
     GROUP BY tx_hash, maker, token_id, side, shares_micro
@@ -101,14 +128,11 @@ WITH
     FROM placed
   )
 SELECT ranked.* EXCEPT (facts, first_facts, place, is_known, is_equal, nth, needs_ordinal),
-  CAST(
-    multiIf(
-      is_known, if(is_equal, 'duplicate', 'conflict'),
-      place > 1, if(facts = first_facts, 'duplicate', 'conflict'),
-      nth <= if(order_hash IS NULL, others.with_hash, others.without_hash), 'duplicate',
-      'new'
-    ),
-    'Enum8(\'new\' = 1, \'duplicate\' = 2, \'conflict\' = 3)'
+  multiIf(
+    is_known, if(is_equal, 'duplicate', 'conflict'),
+    place > 1, if(facts = first_facts, 'duplicate', 'conflict'),
+    nth <= if(order_hash IS NULL, others.with_hash, others.without_hash), 'duplicate',
+    'new'
   ) AS state
 FROM ranked
 LEFT JOIN others
@@ -116,17 +140,19 @@ LEFT JOIN others
   AND toString(ranked.side) = others.side AND ranked.shares_micro = others.shares_micro
 
 -- name: sort_import_token_map
--- Each imported mapping with its state: new, duplicate (the same mapping is in this import or in production), or
--- conflict (the token is mapped otherwise there). Proven mappings come before others.
-CREATE OR REPLACE TABLE {staging:Identifier}.import_token_map_sorted
-ENGINE = MergeTree
-ORDER BY (token_id, file, line)
-AS
+-- Each imported mapping of one portion with its state: new, duplicate (the same mapping is in this import or in
+-- production), or conflict (the token is mapped otherwise there). Proven mappings come before others.
+INSERT INTO {staging:Identifier}.import_token_map_sorted
 WITH
+  loaded AS (
+    SELECT *
+    FROM {staging:Identifier}.import_token_map FINAL
+    WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256} AND cityHash64(token_id) % {parts:UInt32} = {part:UInt32}
+  ),
   stored AS (
     SELECT token_id, condition_id_norm, outcome_index
     FROM {production:Identifier}.ctf_token_map
-    WHERE token_id IN (SELECT token_id FROM {staging:Identifier}.import_token_map)
+    WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256} AND token_id IN (SELECT token_id FROM loaded)
   ),
   placed AS (
     SELECT *,
@@ -135,17 +161,14 @@ WITH
       first_value(answer) OVER by_token AS first_answer,
       token_id IN (SELECT token_id FROM stored) AS is_known,
       (token_id, condition_id_norm, outcome_index) IN (SELECT * FROM stored) AS is_equal
-    FROM {staging:Identifier}.import_token_map FINAL
+    FROM loaded
     WINDOW by_token AS (PARTITION BY token_id ORDER BY proven DESC, file, line)
   )
 SELECT * EXCEPT (answer, first_answer, place, is_known, is_equal),
-  CAST(
-    multiIf(
-      is_known, if(is_equal, 'duplicate', 'conflict'),
-      place > 1, if(answer = first_answer, 'duplicate', 'conflict'),
-      'new'
-    ),
-    'Enum8(\'new\' = 1, \'duplicate\' = 2, \'conflict\' = 3)'
+  multiIf(
+    is_known, if(is_equal, 'duplicate', 'conflict'),
+    place > 1, if(answer = first_answer, 'duplicate', 'conflict'),
+    'new'
   ) AS state
 FROM placed
 
@@ -163,7 +186,7 @@ WHERE state = 'conflict'
 ORDER BY file, line
 
 -- name: insert_new_fills
--- import into production: the new fills, unless a later look finds them there after all.
+-- The new fills of one portion into production, unless this second look finds them there after all.
 INSERT INTO {production:Identifier}.clob_fills (
   fill_id, token_id, maker, taker, side, shares_micro, usdc_micro, fee_micro, fee_asset, price, timestamp, tx_hash,
   order_hash, log_index, block_number, exchange_version, source
@@ -173,29 +196,34 @@ SELECT
   order_hash, log_index, block_number, exchange_version, source
 FROM {staging:Identifier}.import_fills_sorted
 WHERE state = 'new'
+  AND token_id BETWEEN {low:UInt256} AND {high:UInt256} AND cityHash64(tx_hash) % {parts:UInt32} = {part:UInt32}
   AND fill_id NOT IN (
     SELECT fill_id FROM {production:Identifier}.clob_fills
-    WHERE token_id IN (SELECT token_id FROM {staging:Identifier}.import_fills_sorted WHERE state = 'new')
+    WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256} AND cityHash64(tx_hash) % {parts:UInt32} = {part:UInt32}
+      AND token_id IN (
+        SELECT token_id FROM {staging:Identifier}.import_fills_sorted
+        WHERE state = 'new' AND token_id BETWEEN {low:UInt256} AND {high:UInt256}
+      )
   )
 
 -- name: insert_new_mappings
--- import into production: the new mappings, unless a later look finds their tokens there after all.
+-- The new mappings of one portion into production, unless this second look finds their tokens there after all.
 INSERT INTO {production:Identifier}.ctf_token_map (
   token_id, condition_id_norm, outcome_index, outcome, market_slug, source, proven
 )
 SELECT token_id, condition_id_norm, outcome_index, outcome, market_slug, source, proven
 FROM {staging:Identifier}.import_token_map_sorted
 WHERE state = 'new'
+  AND token_id BETWEEN {low:UInt256} AND {high:UInt256} AND cityHash64(token_id) % {parts:UInt32} = {part:UInt32}
   AND token_id NOT IN (
-    SELECT token_id FROM {production:Identifier}.ctf_token_map
-    WHERE token_id IN (SELECT token_id FROM {staging:Identifier}.import_token_map_sorted WHERE state = 'new')
+    SELECT token_id FROM {production:Identifier}.ctf_token_map WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256}
   )
 
 -- name: imports_still_running
 -- Inserts of an import whose client was killed: the server may still be busy with them.
 SELECT count()
 FROM system.processes
-WHERE query LIKE '%INSERT INTO%import\\_%\\_sorted%' AND query NOT LIKE '%system.processes%'
+WHERE match(query, '(?s)^\\s*INSERT INTO.*import_(fills|token_map)')
 
 -- name: clear_import
 -- The scratch tables of an import, emptied.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import functools
 import gzip
 import json
 import os
@@ -18,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from backfill import files, ids
@@ -26,7 +29,9 @@ from backfill.commands.imports import register
 from backfill.config import Config
 from backfill.engine.deadletters import DeadLetters
 from backfill.errors import TrackHeld, UsageError
-from backfill.stages.imports import ImportReport, import_fills, import_token_map
+from backfill.stages import imports
+from backfill.stages.imports import ImportReport, import_fills, import_token_map, portions_of
+from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
 
 # Bodies above 1 MiB are the client's business, and loopback takes them in one go.
@@ -248,6 +253,25 @@ async def test_what_a_source_does_not_know_is_null(warehouse: Warehouse, config:
         pytest.xfail(f"clob_fills has no NULL for {', '.join(solid)}")
 
 
+async def test_an_orphaned_insert_is_waited_for(warehouse: Warehouse, config: Config, tmp_path: Path) -> None:
+    """What a killed import left running must end before the next one looks at production."""
+    path = write(tmp_path / "a.csv", [event(number) for number in range(20)])
+    await import_fills(warehouse, config, [write(tmp_path / "first.csv", [event(0)])])
+    orphan = (
+        "INSERT INTO {staging:Identifier}.import_fills_sorted (file) "
+        "SELECT sleepEachRow(0.3) FROM numbers(5) SETTINGS max_block_size = 1"
+    )
+    notes: list[str] = []
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(warehouse.execute(orphan))
+        while not await warehouse.fetch_value(queries.load("imports_still_running")):
+            assert not running.done()
+        report = await import_fills(warehouse, config, [path], note=notes.append)
+        assert running.done()
+    assert numbers(report) == (20, 19, 1, 0)
+    assert any("still running" in note for note in notes)
+
+
 # --- token map
 
 
@@ -323,6 +347,32 @@ async def test_recorded_markets(warehouse: Warehouse, config: Config, real_data:
     assert numbers(report) == (96_845, 96_824, 0, 21)
     assert await warehouse.fetch_value("SELECT sum(proven) FROM {production:Identifier}.ctf_token_map") == 96_824
     assert DeadLetters(config.run.data_dir).count("import_token_map") == 21
+
+
+# --- portions
+
+
+@given(st.dictionaries(st.integers(0, 255), st.integers(1, 50)), st.integers(1, 60))
+def test_portions_cover_every_row_once(spread: dict[int, int], limit: int) -> None:
+    portions = portions_of(spread, limit=limit)
+    for byte in spread:
+        holding = [one for one in portions if int(one.low) <= byte << 248 <= int(one.high)]
+        assert sorted(one.part for one in holding) == list(range(holding[0].parts))
+        assert int(holding[0].high) >= (byte << 248) + (1 << 248) - 1
+    for low in {one.low for one in portions}:
+        inside = [one for one in portions if one.low == low]
+        rows = sum(count for byte, count in spread.items() if int(low) <= byte << 248 <= int(inside[0].high))
+        assert rows <= limit * len(inside)
+
+
+async def test_portions_do_not_change_the_outcome(
+    warehouse: Warehouse, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "portions_of", functools.partial(portions_of, limit=7))
+    write(tmp_path / "events.csv", [event(number) for number in range(40)] + [event(3)])
+    write(tmp_path / "trades.csv", [trade(number) for number in range(30, 60)] + [trade(31)])
+    assert numbers(await import_fills(warehouse, config, [tmp_path])) == (72, 61, 11, 0)
+    assert numbers(await import_fills(warehouse, config, [tmp_path])) == (72, 0, 72, 0)
 
 
 # --- the command
