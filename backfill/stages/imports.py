@@ -40,6 +40,7 @@ BATCH: Final = 5_000
 PORTION: Final = 150_000
 """Rows that the warehouse compares at once: about 300 MB for fills."""
 
+_TOLD_EVERY: Final = 100_000
 _WAIT_S: Final = 0.5
 
 
@@ -196,11 +197,15 @@ class _Import(Generic[T]):
         count = FileCount(str(path))
         records = dumps.read(path)
         shape: shapes.Shape[T] | None = None
+        told = 0
         with contextlib.closing(records):
             while batch := await asyncio.to_thread(_next, records):
                 shape = shape or self._shape(batch, path)
                 await self._load_batch(number, batch, shape, count)
-                self.note(f"{path.name}: {count.read} rows read, {count.refused} refused")
+                if count.read // _TOLD_EVERY != told:
+                    told = count.read // _TOLD_EVERY
+                    self.note(f"{path.name}: {count.read:,} rows read, {count.refused:,} refused")
+        self.note(f"{path.name}: read to its end, {count.read:,} rows, {count.refused:,} refused")
         count.shape = shape.name if shape else ""
         return count
 
