@@ -6,10 +6,11 @@ that every process of the checkpoint folder shares and that survives restarts. a
 upstream has asked for less (see `Pace`).
 
 What counts is when the upstream sees a request arrive, which is after we sent it and before it answered. An answer that
-takes much longer than they usually do shows that something stood still on the way, so its request may have arrived as
-much later: the *excess*. It counts in full against every window, up to STALL_S. What lies within the usual spread is
-the upstream's thinking time. GUARD and GUARD_S cover clocks and scheduling; they are what we give away for certain, and
-the contract asks for 98 % of the allowed rate.
+takes much longer than usual shows that something stood still on the way, so its request may have arrived as much later:
+the *excess*. It counts in full against every window, up to STALL_S. The quicker third of the recent answers tells what
+is usual: a part of the spread is the upstream's thinking time. GUARD and GUARD_S cover clocks and scheduling; they are
+what we give away for certain, and the contract asks for 98 % of the allowed rate. Requests leave with a small gap
+between them, since what is sent in one bunch arrives, and after one window leaves again, in a bunch.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from typing import Protocol
 from aiolimiter import AsyncLimiter
 
 STALL_S = 1.0
-GUARD = 0.002
-GUARD_S = 0.003
+GUARD = 0.001
+GUARD_S = 0.002
 UNANSWERED = float("inf")
 USUAL_OVER = 64
-USUAL_RANK = 0.7
+USUAL_RANK = 0.3
+GAP = 0.2
+LONGEST_GAP_S = 0.02
 MAGIC = b"PMBRATE3"
 HEAD = struct.Struct("<8s16sQQ")
 SLOT = struct.Struct("<dd")
@@ -183,6 +186,7 @@ class RateGate:
         self.windows, self.clock, self._sleep = tuple(windows), clock, sleep
         self._log = SharedLog(path, windows) if windows else None
         self._turn = asyncio.Lock()
+        self._gap = AsyncLimiter(1, min(LONGEST_GAP_S, GAP / self.rate())) if windows else None
         self._took: deque[float] = deque(maxlen=USUAL_OVER)
         self.pace = Pace(self.rate())
 
@@ -196,6 +200,8 @@ class RateGate:
         if self._log is None:
             return Booking(self, -1, self.clock())
         async with self._turn:
+            if self._gap is not None:
+                await self._gap.acquire()
             while True:
                 now = self.clock()
                 wait, slot = self._log.try_book(self.windows, now, self.usual())
@@ -209,7 +215,7 @@ class RateGate:
             self._log.settle(slot, sending)
 
     def usual(self) -> float:
-        """How many seconds an answer usually takes: most took no longer."""
+        """How many seconds an answer usually takes."""
         return sorted(self._took)[int(USUAL_RANK * (len(self._took) - 1))] if self._took else 0.0
 
     def excess(self, took: float) -> float:
