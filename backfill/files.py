@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from backfill.errors import TrackHeld
+
+PATIENCE_S = 0.2
 
 
 def replace(path: Path, content: bytes, *, durable: bool = True, keep: Path | None = None) -> None:
@@ -79,20 +82,30 @@ def held(path: Path, *, what: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(handle, time.monotonic() + PATIENCE_S):
             owner = os.read(handle, 64).decode(errors="replace").strip()
             raise TrackHeld(
                 f"another process holds it{f' (pid {owner})' if owner else ''}",
                 where=what,
                 remedy="wait for it, or stop it; see backfill status",
-            ) from None
+            )
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def _locked(handle: int, until: float) -> bool:
+    """Take the lock; a moment of patience, because those who ask whether it is held share it for an instant."""
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(PATIENCE_S / 10)
 
 
 def is_held(path: Path) -> bool:

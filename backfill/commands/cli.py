@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from backfill.commands.common import Context
+from backfill.commands.light import LightGroup
 
 MODULES = (
     "demo",
@@ -36,7 +37,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    app.callback()(_root)
+    app.callback(cls=LightGroup)(_root)
     for name in MODULES:
         importlib.import_module(f"backfill.commands.{name}").register(app)
     return app

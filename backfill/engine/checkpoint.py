@@ -22,6 +22,16 @@ VERSION = 1
 Warn = Callable[[str], object]
 
 
+def live_path(folder: Path, track: str) -> Path:
+    """Where a track tells what it is doing."""
+    return folder / f"{track}.live.json"
+
+
+def lock_path(folder: Path, track: str) -> Path:
+    """The lock that the process which works on a track holds."""
+    return folder / f"{track}.lock"
+
+
 class TornError(ValueError):
     """The file is there but is not a checkpoint."""
 
@@ -54,7 +64,17 @@ class CheckpointFile:
             warn(text)
             self._set_aside()
 
-        document = self.read(fell_back)
+        return self._progress(self.read(fell_back), plan_id)
+
+    def peek(self, plan_id: str, warn: Warn) -> Progress:
+        """As `load`, but it moves no file: for those who look on while somebody else works.
+
+        Raises:
+            StateError: as `load`.
+        """
+        return self._progress(self.read(warn), plan_id)
+
+    def _progress(self, document: dict[str, Any] | None, plan_id: str) -> Progress:
         if document is None:
             return Progress()
         self._check(document, plan_id)

@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from backfill import files
-from backfill.engine.checkpoint import CheckpointFile, now_text
+from backfill.engine.checkpoint import CheckpointFile, live_path, now_text
+from backfill.engine.checkpoint import lock_path as lock_path
 from backfill.engine.crew import Crew
 from backfill.engine.meter import Meter
 from backfill.engine.plan import TrackPlan
@@ -27,16 +27,6 @@ from backfill.log import Logger
 SAVE_EVERY_S = 0.25
 SHOW_EVERY_S = 1.0
 NOTICE_S = 30.0
-
-
-def live_path(folder: Path, track: str) -> Path:
-    """Where a track tells what it is doing."""
-    return folder / f"{track}.live.json"
-
-
-def lock_path(folder: Path, track: str) -> Path:
-    """The lock that the process which works on a track holds."""
-    return folder / f"{track}.lock"
 
 
 @dataclass(slots=True)

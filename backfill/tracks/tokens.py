@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from backfill.config import Config
 from backfill.engine.model import Lane
 from backfill.tracks import dome_tokens, goldsky_tokens
 from backfill.tracks.dome_tokens import DomeTokens
 from backfill.tracks.goldsky_tokens import GoldskyTokens
+
+if TYPE_CHECKING:
+    from backfill.config import Config
 
 
 @dataclass(frozen=True, slots=True)
