@@ -236,4 +236,7 @@ def tracing() -> aiohttp.TraceConfig:
 def open_session(*, stamped: bool) -> aiohttp.ClientSession:
     """A client session without a cap on connections: the workers and the windows are the caps."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    return aiohttp.ClientSession(connector=connector, trace_configs=[tracing()] if stamped else [])
+    session = aiohttp.ClientSession(connector=connector, trace_configs=[tracing()] if stamped else [])
+    # It would send a GET again on its own when a kept connection was closed: an arrival that nobody booked.
+    session._retry_connection = False
+    return session
