@@ -36,6 +36,7 @@ GUARD_S = 0.002
 UNANSWERED = float("inf")
 USUAL_OVER = 64
 USUAL_RANK = 0.3
+USUAL_KNOWN = 16
 GAP = 0.2
 LONGEST_GAP_S = 0.02
 MAGIC = b"PMBRATE3"
@@ -215,8 +216,9 @@ class RateGate:
             self._log.settle(slot, sending)
 
     def usual(self) -> float:
-        """How many seconds an answer usually takes."""
-        return sorted(self._took)[int(USUAL_RANK * (len(self._took) - 1))] if self._took else 0.0
+        """How many seconds an answer usually takes; 0 until enough are known, for the first may all be late."""
+        known = len(self._took)
+        return sorted(self._took)[int(USUAL_RANK * (known - 1))] if known >= USUAL_KNOWN else 0.0
 
     def excess(self, took: float) -> float:
         """By how many seconds an answer was later than they usually are."""
