@@ -8,7 +8,7 @@ An unusable upstream skips its part of the story, so that its whole share moves 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from backfill.engine.stop import StopSignal
 from backfill.errors import UpstreamUnusable
 from backfill.sources.client import Door
 from backfill.stages.proofs import prove_staging
-from backfill.tracks.tokens import TokenTrack
+from backfill.tracks.tokens import EMPTY, TokenTrack
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
 from backfill.warehouse.patience import patiently
@@ -144,15 +144,18 @@ class Relay:
         runner.desk.log.warning("upstream_unusable", kind=error.kind, error=str(error))
 
     async def _recheck(self, runner: Runner, segment: Segment) -> None:
-        if not runner.track.recheck or runner.unusable or not self._through(runner, segment):
+        if runner.unusable or not self._through(runner, segment):
             return
         plan, origin = runner.desk.plan, str(segment.first_unit)
         again = plan.find("recheck", origin)
         if again is None:
             missing = await self._without(runner, segment, "staged_any")
-            if not missing:
+            items = list(map(int, plan.items(segment)))
+            kept = doubtful(items, missing, segment.batch, whole=runner.track.recheck == EMPTY)
+            if not kept:
                 return
-            again = plan.append("recheck", missing, runner.batch, origin=origin, reason="absent from a short answer")
+            reason = f"absent from {runner.track.recheck} answers"
+            again = plan.append("recheck", kept, runner.batch, origin=origin, reason=reason)
             runner.desk.log.info("recheck", tokens=again.tokens, units=again.units)
         await self._leg(runner, again)
 
@@ -207,7 +210,8 @@ class Relay:
 
 
 def _units(desk: Desk, segment: Segment) -> Iterator[Unit]:
-    for number in desk.progress.pending(segment.first_unit, segment.units):
+    # Listed before the first is handed out: the ledger moves while the crew works.
+    for number in list(desk.progress.pending(segment.first_unit, segment.units)):
         yield desk.plan.unit(number)
 
 
@@ -217,6 +221,15 @@ def _first(group: BaseExceptionGroup[UpstreamUnusable]) -> UpstreamUnusable:
         error = error.exceptions[0]
     assert isinstance(error, UpstreamUnusable)
     return error
+
+
+def doubtful(items: Sequence[int], missing: Sequence[int], batch: int, *, whole: bool) -> list[int]:
+    """The missing items that should be asked once more: all of them, or (`whole`) those of units that miss entirely."""
+    if not whole:
+        return list(missing)
+    absent_ones = set(missing)
+    units = (items[start : start + batch] for start in range(0, len(items), batch))
+    return [item for unit in units if absent_ones.issuperset(unit) for item in unit]
 
 
 async def keep_disproven(warehouse: Warehouse, letters: DeadLetters, track: TokenTrack) -> None:

@@ -17,6 +17,7 @@ from backfill.tracks import batches
 NAME = "dome_tokens"
 SOURCE = "dome"
 LIMIT = 100
+NOT_ASKED = "neither side was asked for"
 
 
 class DomeTokens:
@@ -46,6 +47,8 @@ class DomeTokens:
         letters: list[DeadLetter] = []
         for market in markets:
             _read_market(unit, market, wanted, lines, letters)
+        if len(letters) == len(markets) > 0 and all(letter.reason == NOT_ASKED for letter in letters):
+            raise Unreadable("the answer to another question", raw=body, where=NAME)
         return Page(tuple(lines.values()), len(wanted), tuple(letters), batches.following(unit, cursor))
 
 
@@ -74,7 +77,7 @@ def _read_market(unit: Unit, market: Any, wanted: set[str], lines: dict[str, byt
         return refuse("contract", fault)
     rows = list(_rows(unit, market, wanted))
     if not rows:
-        return refuse("contract", "neither side was asked for")
+        return refuse("contract", NOT_ASKED)
     for token, line in rows:
         if lines.setdefault(token, line) != line:
             refuse("conflict", f"token {token} is answered twice, differently")

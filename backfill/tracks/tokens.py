@@ -13,26 +13,29 @@ from backfill.tracks.goldsky_tokens import GoldskyTokens
 if TYPE_CHECKING:
     from backfill.config import Config
 
+SHORT, EMPTY = "short", "empty"
+
 
 @dataclass(frozen=True, slots=True)
 class TokenTrack:
     """A way to learn what a token is.
 
-    `table` is its staging table. `recheck` says that a short answer proves nothing here, so that what is missing is
-    asked once more: Dome counts what it found in each answer, Goldsky does not.
+    `table` is its staging table. `recheck` says what is asked once more, because empty is not nothing: Goldsky does not
+    say how many rows it found, so whatever came "short" may have been cut; Dome says it in each answer, so only an
+    "empty" one is doubted (it may belong to another question).
     """
 
     name: str
     upstream: str
     table: str
-    recheck: bool
+    recheck: str
 
 
 TOKEN_TRACKS = {
     track.name: track
     for track in (
-        TokenTrack(dome_tokens.NAME, "dome", "clob_asset_map_dome", recheck=False),
-        TokenTrack(goldsky_tokens.NAME, "goldsky", "clob_asset_map_goldsky", recheck=True),
+        TokenTrack(dome_tokens.NAME, "dome", "clob_asset_map_dome", recheck=EMPTY),
+        TokenTrack(goldsky_tokens.NAME, "goldsky", "clob_asset_map_goldsky", recheck=SHORT),
     )
 }
 

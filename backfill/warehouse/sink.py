@@ -19,6 +19,8 @@ from backfill.log import Logger
 from backfill.warehouse.patience import patiently
 
 MOST_ROWS = 50_000
+# While the warehouse works on one insert, the next one is on its way.
+PUMPS = 2
 
 
 class Store(Protocol):
@@ -111,6 +113,7 @@ async def open_sink(store: Store, table: str, log: Logger) -> AsyncIterator[Sink
     """A sink that inserts for as long as the block runs. Leave the block only when all writers are done."""
     sink = Sink(store, table, log)
     async with asyncio.TaskGroup() as group:
-        pump = group.create_task(sink.pump(), name=f"sink {table}")
+        pumps = [group.create_task(sink.pump(), name=f"sink {table} {number}") for number in range(PUMPS)]
         yield sink
-        pump.cancel()
+        for pump in pumps:
+            pump.cancel()
