@@ -108,6 +108,14 @@ class Door:
                 return await self._attempt(request, read, beat)
         raise AssertionError("tenacity ends by returning or raising")
 
+    async def once(self, request: Request, read: Callable[[bytes], T]) -> T:
+        """A single attempt, inside the rate windows, of which the upstream's state learns nothing: for `doctor`.
+
+        Raises:
+            Retry, Skip, UpstreamUnusable: whatever became of it.
+        """
+        return await self._once(request, read, silent)
+
     def _backoff(self, beat: Beat) -> Callable[[float], Any]:
         async def pause(seconds: float) -> None:
             self.figures.retries += 1
