@@ -50,7 +50,7 @@ class GoldskyTokens:
                 lines[row["id"]] = line
             else:
                 _read_position(unit, row, wanted, lines, letters)
-        if letters and not lines and all(letter.reason == NOT_ASKED for letter in letters):
+        if not lines and any(letter.reason == NOT_ASKED for letter in letters):
             raise Unreadable("the answer to another question", raw=body, where=NAME)
         return Page(tuple(lines.values()), len(wanted), tuple(letters), batches.following(unit, cursor))
 
