@@ -126,7 +126,10 @@ class Door:
         if reply is None:
             before = self._stale_before if self.mode == "stale" else None
             wish = Wish(fault, before, self._faults.profile.timeout_above)
-            reply = await self._answer(request, wish)
+            try:
+                reply = await self._answer(request, wish)
+            except ConnectionError:  # the client was killed before it had sent its whole question
+                return _hang_up(request, arrival)
             arrival.ids = reply.ids
             reply = self._spoil(reply, arrival)
         if fault == "late":
