@@ -66,7 +66,7 @@ class Ranges:
         return list(zip(self._starts, self._ends, strict=True))
 
     def missing(self, start: int, end: int) -> Iterator[int]:
-        """The numbers of [start, end) that are not in the set, in order."""
+        """The numbers of [start, end) that are not in the set, in order. The set may not change meanwhile."""
         at = bisect_left(self._ends, start + 1)
         position = start
         while position < end:

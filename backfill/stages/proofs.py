@@ -7,6 +7,7 @@ get two verdicts. Answers that have one are left alone, so a run that was killed
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,16 +53,21 @@ class ProofReport:
         return self.proven + self.disproven + self.unprovable
 
 
-async def prove_staging(warehouse: Warehouse, table: str, *, batch: int = BATCH) -> ProofReport:
+async def prove_staging(
+    warehouse: Warehouse, table: str, *, batch: int = BATCH, judges: Judges | None = None
+) -> ProofReport:
     """Judge every answer of `table` (a name in the staging database) that has no verdict yet, and report on all.
+
+    `judges` is a pool to use; without one there is a pool for this call.
 
     The report counts earlier verdicts too: a run that was killed after a verdict still hands out its disproven rows.
     """
     judged = 0
     after = "0"
-    async with Judges() as judges:
+    async with AsyncExitStack() as stack:
+        pool = judges or await stack.enter_async_context(Judges())
         while rows := await _unjudged(warehouse, table, after, batch):
-            verdicts = await judges.judge(rows)
+            verdicts = await pool.judge(rows)
             await _keep(warehouse, rows, verdicts)
             judged += len(rows)
             after = str(rows[-1][0])

@@ -22,11 +22,14 @@ from backfill.engine.pipeline import Pipeline
 from backfill.engine.stop import StopSignal
 from backfill.errors import UpstreamUnusable
 from backfill.sources.client import Door
+from backfill.stages.judging import Judges
 from backfill.stages.proofs import prove_staging
 from backfill.tracks.tokens import EMPTY, TokenTrack
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
 from backfill.warehouse.patience import patiently
+
+PROVE_EVERY_S = 5.0
 
 
 @dataclass(slots=True)
@@ -61,27 +64,44 @@ class Relay:
     letters: DeadLetters
     stop: StopSignal
     proving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    judges: Judges | None = None
 
     async def run(self) -> None:
         """Run every track's story to its end, or until the run is stopping."""
-        async with asyncio.TaskGroup() as group:
+        async with Judges() as self.judges, asyncio.TaskGroup() as group:
+            along = group.create_task(self._prove_along(), name="proving")
+            async with asyncio.TaskGroup() as stories:
+                for runner in self.runners.values():
+                    stories.create_task(self._story(runner), name=runner.track.name)
+            along.cancel()
+
+    async def _prove_along(self) -> None:
+        """Prove while the tracks work, so that little is left to prove when a track wants to hand over."""
+        while True:
+            await asyncio.sleep(PROVE_EVERY_S)
             for runner in self.runners.values():
-                group.create_task(self._story(runner), name=runner.track.name)
+                await self._judge(runner)
 
     async def _story(self, runner: Runner) -> None:
         try:
-            await self._own_share(runner)
-        finally:
+            await self._leg(runner, runner.primary)
+            await self._recheck(runner, runner.primary)
+        except BaseException:
             runner.handed.set()
-        await self._incoming(runner)
+            raise
+        # What the other track has sent meanwhile does not wait for our own proofs.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._settle_share(runner))
+            await self._incoming(runner)
         self._finish(runner)
 
-    async def _own_share(self, runner: Runner) -> None:
-        await self._leg(runner, runner.primary)
-        await self._recheck(runner, runner.primary)
-        if self._through(runner, runner.primary):
-            await self._judge(runner)
-            await self._hand_over(runner)
+    async def _settle_share(self, runner: Runner) -> None:
+        try:
+            if self._through(runner, runner.primary):
+                await self._judge(runner)
+                await self._hand_over(runner)
+        finally:
+            runner.handed.set()
 
     async def _incoming(self, runner: Runner) -> None:
         for name in (*self.runners, *self.others):
@@ -161,8 +181,11 @@ class Relay:
 
     async def _judge(self, runner: Runner) -> None:
         """Prove what was staged; what arithmetic contradicts becomes a dead letter, and counts as not mapped."""
+        table = runner.track.table
         async with self.proving:
-            await patiently(lambda: prove_staging(self.warehouse, runner.track.table), runner.desk.log, stage="prove")
+            await patiently(
+                lambda: prove_staging(self.warehouse, table, judges=self.judges), runner.desk.log, stage="prove"
+            )
             await patiently(lambda: keep_disproven(self.warehouse, self.letters, runner.track), runner.desk.log)
         runner.desk.letters = self.letters.count(runner.track.name)
 
