@@ -65,7 +65,7 @@ async def prove_staging(
     judged = 0
     after = "0"
     async with AsyncExitStack() as stack:
-        pool = judges or await stack.enter_async_context(Judges())
+        pool: Judges = judges if judges is not None else await stack.enter_async_context(Judges())
         while rows := await _unjudged(warehouse, table, after, batch):
             verdicts = await pool.judge(rows)
             await _keep(warehouse, rows, verdicts)
