@@ -62,6 +62,22 @@ def current_plan(config: Config) -> Plan:
     return plan
 
 
+def work_left(config: Config, plan: Plan, only: str | None = None) -> dict[str, dict[str, int]]:
+    """By track: the units that still want work, and the items in them. Nothing is locked or changed.
+
+    Raises:
+        StateError: a checkpoint or plan file does not fit.
+    """
+    folder, left = config.run.checkpoint_dir, {}
+    for name in plan.shares:
+        if only in (None, name):
+            track = PlanBook(folder).track(plan, name)
+            progress = CheckpointFile(folder, name).peek(plan.plan_id, warn=lambda _: None)
+            units = [track.unit(number) for number in progress.pending(0, track.units_total)]
+            left[name] = {"units": len(units), "tokens": sum(len(unit.items) for unit in units)}
+    return left
+
+
 def make_source(config: Config, upstream: str) -> Source | UpstreamUnusable:
     """The client of an upstream; the error instead when it cannot even be asked."""
     try:

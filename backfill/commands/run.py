@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backfill.commands.common import AsJson, config_of, emit_json, note, run_async, say
+from backfill.commands.common import AsJson, DryRun, config_of, emit_json, note, run_async, say
 
 if TYPE_CHECKING:
     from backfill.app import RunFile, TokenRun
@@ -35,6 +35,7 @@ def tokens(
         int | None, typer.Option("--workers", min=1, max=1024, help="Instead of the config's number.")
     ] = None,
     merge: Annotated[bool, typer.Option("--merge/--no-merge", help="Whether merge and verify follow.")] = True,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Phases 1 and 2: ask Dome and Goldsky, side by side, which market each unmapped token belongs to; then 3 and 4."""
@@ -44,6 +45,8 @@ def tokens(
     if track is not None and track not in TOKEN_TRACKS:
         raise UsageError(f"--track {track}: no such track", remedy=f"one of {', '.join(TOKEN_TRACKS)}")
     config = config_of(ctx)
+    if dry_run:
+        return _show_work(config, track, as_json)
     resume = f"backfill run tokens{f' --track {track}' if track else ''}"
     note(f"starting; if this stops for any reason, go on with: {resume}")
     summary: Summary = {}
@@ -51,6 +54,17 @@ def tokens(
         run_async(_tokens(config, track, workers, merge and track is None, summary))
     finally:
         _report(summary, track, merge, as_json)
+
+
+def _show_work(config: Config, track: str | None, as_json: bool) -> None:
+    """What is left to ask of whom."""
+    from backfill.app import current_plan, work_left
+
+    left = work_left(config, current_plan(config), track)
+    if as_json:
+        return emit_json({"tracks": left})
+    for name, row in left.items():
+        say(f"{name:<16} {row['units']:>8,} units left, about {row['tokens']:,} tokens in as many requests as units")
 
 
 def _report(summary: Summary, track: str | None, merge: bool, as_json: bool) -> None:

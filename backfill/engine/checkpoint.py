@@ -64,7 +64,7 @@ class CheckpointFile:
             warn(text)
             self._set_aside()
 
-        return self._progress(self.read(fell_back), plan_id)
+        return self.progress_of(self.read(fell_back), plan_id)
 
     def peek(self, plan_id: str, warn: Warn) -> Progress:
         """As `load`, but it moves no file: for those who look on while somebody else works.
@@ -72,9 +72,14 @@ class CheckpointFile:
         Raises:
             StateError: as `load`.
         """
-        return self._progress(self.read(warn), plan_id)
+        return self.progress_of(self.read(warn), plan_id)
 
-    def _progress(self, document: dict[str, Any] | None, plan_id: str) -> Progress:
+    def progress_of(self, document: dict[str, Any] | None, plan_id: str) -> Progress:
+        """What `read` has returned as progress on this plan.
+
+        Raises:
+            StateError: it is of another version or plan.
+        """
         if document is None:
             return Progress()
         self._check(document, plan_id)

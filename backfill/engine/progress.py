@@ -70,6 +70,13 @@ class Progress:
             self.open.pop(number, None)
         return len(left)
 
+    def reclaim(self) -> int:
+        """Take back what was moved away; how many units that is."""
+        count = len(self.moved)
+        self.moved = Ranges()
+        self.version += 1
+        return count
+
     def pending(self, first: int, units: int) -> Iterator[int]:
         """The units of [first, first + units) that still want work, in order."""
         for number in self.done.missing(first, first + units):

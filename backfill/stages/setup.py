@@ -110,7 +110,7 @@ def _readable(book: PlanBook, replace: bool) -> Plan | None:
 def _refuse_unfinished(config: Config, plan: Plan) -> None:
     folder, book = config.run.checkpoint_dir, PlanBook(config.run.checkpoint_dir)
     for name in plan.shares:
-        progress = CheckpointFile(folder, name).load(plan.plan_id, warn=lambda _: None)
+        progress = CheckpointFile(folder, name).peek(plan.plan_id, warn=lambda _: None)
         track = book.track(plan, name)
         left = sum(1 for _ in progress.pending(0, track.units_total)) + len(progress.failed)
         if left:

@@ -68,12 +68,25 @@ class Relay:
 
     async def run(self) -> None:
         """Run every track's story to its end, or until the run is stopping."""
+        for runner in self.runners.values():
+            self._reclaim(runner)
         async with Judges() as self.judges, asyncio.TaskGroup() as group:
             along = group.create_task(self._prove_along(), name="proving")
             async with asyncio.TaskGroup() as stories:
                 for runner in self.runners.values():
                     stories.create_task(self._story(runner), name=runner.track.name)
             along.cancel()
+
+    def _reclaim(self, runner: Runner) -> None:
+        """A share that moved away and was not worked off there is tried here again: both may have changed since."""
+        if isinstance(runner.door, UpstreamUnusable) or not runner.desk.progress.moved:
+            return
+        for other in self.runners.values():
+            segment = other.desk.plan.find("handover", runner.track.name)
+            if segment and not other.desk.progress.settled(segment.first_unit, segment.units):
+                units = runner.desk.progress.reclaim()
+                runner.desk.log.info("share_reclaimed", units=units, moved_to=other.track.name)
+                return
 
     async def _prove_along(self) -> None:
         """Prove while the tracks work, so that little is left to prove when a track wants to hand over."""

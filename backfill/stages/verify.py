@@ -143,7 +143,7 @@ def explain(config: Config, tokens: list[int]) -> list[dict[str, str]]:
     if plan is not None and left:
         for name in plan.shares:
             track = PlanBook(folder).track(plan, name)
-            progress = CheckpointFile(folder, name).load(plan.plan_id, warn=lambda _: None)
+            progress = CheckpointFile(folder, name).peek(plan.plan_id, warn=lambda _: None)
             _explain_track(track, progress, _refused(config, name), reasons)
     unplanned = "not in the plan: backfill setup makes a new one"
     return [{"token_id": token, "reason": "; ".join(reasons[token]) or unplanned} for token in sorted(left, key=int)]
