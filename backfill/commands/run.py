@@ -204,6 +204,8 @@ def closing_lines(summary: Summary, track: str | None, merge: bool) -> list[str]
             f"{row['track']:<16} {row['state']:<11} {row['processed']:>9,} of {row['total']:,} tokens asked, "
             f"{row['inserted']:,} mapped, {row['failed_units']} units failed, {row['dead_letters']} dead letters"
         )
+        if row["state"] == "failed" and row["last_error"]:
+            told.append(f"{'':<16} {row['last_error']}")
     if "_merged" in summary:
         told += merge_lines(summary["_merged"])
     if "_verified" in summary:
