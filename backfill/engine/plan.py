@@ -108,7 +108,7 @@ class PlanBook:
             raise StateError(
                 f"cannot be read: {type(error).__name__}: {error}",
                 where=str(self.header),
-                remedy="backfill setup makes it anew",
+                remedy="backfill setup --replace makes it anew",
             ) from None
 
     def write(self, outline: Outline) -> Plan:

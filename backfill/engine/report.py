@@ -124,7 +124,8 @@ class Reader:
         file = CheckpointFile(self.folder, name)
         segments = self._segments(self._plan, name)
         try:
-            progress, document = file.peek(self._plan.plan_id, self.warn), file.read(lambda _: None)
+            document = file.read(self.warn)
+            progress = file.progress_of(document, self._plan.plan_id)
         except StateError as error:
             return self._broken(name, str(error))
         row = _counted(_blank(name), progress, segments)

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import orjson
@@ -33,6 +33,8 @@ from backfill.stages.setup import fingerprint
 from backfill.tracks.tokens import TOKEN_TRACKS
 from backfill.warehouse import migrate
 from backfill.warehouse.client import Warehouse, open_warehouse
+
+T = TypeVar("T")
 
 USAGE, UPSTREAM, WAREHOUSE = 2, 5, 6
 DISK_LOW, DISK_OUT = 1 << 30, 100 << 20
@@ -256,11 +258,11 @@ def _bad(name: str, what: str, detail: str, remedy: str) -> Check:
     return Check(f"{name}.{what}", False, detail, remedy, UPSTREAM)
 
 
-async def _ask(door: Door, request: Request) -> dict[str, Any]:
-    """A probe's answer; a hiccup is tried again."""
+async def _ask(door: Door, request: Request, key: str, kind: type[T]) -> tuple[T, dict[str, Any]]:
+    """What a probe's answer has under `key`, and all of it; a hiccup is tried again."""
     for left in reversed(range(ATTEMPTS)):
         try:
-            return await door.once(request, _object)
+            return await door.once(request, lambda body: _having(body, key, kind))
         except (Retry, Unreadable) as error:
             if not left or isinstance(error, Missing) or (isinstance(error, Unavailable) and not error.reached):
                 raise
@@ -268,22 +270,21 @@ async def _ask(door: Door, request: Request) -> dict[str, Any]:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _having(body: bytes, key: str, kind: type[T]) -> tuple[T, dict[str, Any]]:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Unreadable(f"its answer is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise Unreadable("its answer is not a JSON object")
-    return found
+    if not isinstance(found, dict) or not isinstance(found.get(key), kind):
+        raise Unreadable(f"its answer has no {key}")
+    return found[key], found
 
 
 async def _look_at_dome(_config: Config, door: Door, batch: int) -> list[Check]:
     """Unfiltered markets come newest first."""
-    answer = await _ask(door, Request("GET", "/polymarket/markets", (("limit", str(batch)),)))
-    markets, paging = answer.get("markets"), answer.get("pagination")
-    if not isinstance(markets, list):
-        raise Unreadable("no list of markets in its answer", where="dome")
+    request = Request("GET", "/polymarket/markets", (("limit", str(batch)),))
+    markets, answer = await _ask(door, request, "markets", list)
+    paging = answer.get("pagination")
     starts = [row["start_time"] for row in markets if isinstance(row, dict) and isinstance(row.get("start_time"), int)]
     newest = dt.datetime.fromtimestamp(max(starts), dt.UTC) if starts else None
     total = paging.get("total") if isinstance(paging, dict) else None
@@ -296,10 +297,8 @@ async def _look_at_goldsky(config: Config, door: Door, batch: int) -> list[Check
     path = f"/{config.upstreams.goldsky.subgraphs.activity}/gn"
 
     async def ask(query: str) -> dict[str, Any]:
-        answer = await _ask(door, Request("POST", path, body=orjson.dumps({"query": query})))
-        data = answer.get("data")
-        if not isinstance(data, dict):
-            raise Unreadable("no data in its answer", where="goldsky")
+        request = Request("POST", path, body=orjson.dumps({"query": query}))
+        data, _ = await _ask(door, request, "data", dict)
         return data
 
     head = await ask(HEAD_QUERY)
