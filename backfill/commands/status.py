@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -84,11 +83,10 @@ def _watch(read: Callable[[], Row], as_json: bool) -> None:
 
 def _redraw(told: list[str], drawn: int) -> int:
     """Put the lines where the last ones stood; returns how many there are now."""
-    width = shutil.get_terminal_size().columns
     back = f"\x1b[{drawn}F" if drawn else ""
     # Lines are not wrapped while they are drawn, so that going back finds the first one.
     say("\x1b[?7l" + back + "\n".join(f"\x1b[K{line}" for line in told) + "\n\x1b[J\x1b[?7h\x1b[1A")
-    return len(told) if width else 0
+    return len(told)
 
 
 def _colours() -> bool:
