@@ -1,0 +1,54 @@
+# Everything runs in .venv, which is made from pyproject.toml when it is first needed. `make help` lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: demo test check kill-test bench clean help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
+
+# The first Python on the PATH that is new enough. `make PYTHON=/some/python3 …` decides otherwise.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	"$$each" -c '$(NEW_ENOUGH)' 2>/dev/null && echo "$$each" && break; done)
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(VENV)/.runtime ## the whole pipeline on a made-up history, killed and resumed on the way (about a minute)
+	@$(BIN)/backfill demo $(ARGS)
+
+test: $(VENV)/.dev ## every test (minutes)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types and the rules of the house (under a minute)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy --strict
+	@$(BIN)/python -m pytest --durations=0 tests/test_structure.py
+
+kill-test: $(VENV)/.dev ## 200 times kill -9 at random moments, the result compared with the truth (half an hour)
+	@$(BIN)/python -m tests.acceptance.kill_test $(ARGS)
+
+bench: $(VENV)/.dev ## rates, engine speed, memory and start-up times, as a table
+	@$(BIN)/python -m tests.acceptance.bench $(ARGS)
+
+clean: ## remove the environment and every cache; data, checkpoints and logs stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	@find backfill tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { echo "make: $(PYTHON) is not Python 3.11 or newer" >&2; exit 1; }
+	@echo "making $(VENV) with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "make: $(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+# The stamps are copies of pyproject.toml: nothing is installed again (and no network needed) as long as it says the same.
+$(VENV)/.runtime: pyproject.toml | $(BIN)/python
+	@cmp -s pyproject.toml $@ || { echo "installing what it needs into $(VENV) (once; a minute or two)"; $(PIP) -e .; }
+	@cp pyproject.toml $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@cmp -s pyproject.toml $@ || { echo "installing what it and its tests need into $(VENV) (once; a minute or two)"; $(PIP) -e '.[dev]'; }
+	@cp pyproject.toml $@ && cp pyproject.toml $(VENV)/.runtime
