@@ -6,14 +6,16 @@ Every problem is collected, so that one message names them all.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
+from backfill.config_words import sentence, with_password
 from backfill.errors import ConfigError
 
 PREFIX = "BACKFILL_"
@@ -34,7 +36,15 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 class Section(BaseModel):
     """A table of the file: frozen, and with no room for unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`workers = true` would otherwise be one worker."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("expected a value, not true or false")
+        return value
 
 
 class Limit(Section):
@@ -94,6 +104,16 @@ class Dome(Upstream):
     base_url: Url = "https://api.domeapi.io/v1"
     limits: tuple[Limit, ...] = (Limit(requests=10, seconds=1), Limit(requests=100, seconds=10))
     end_of_life: str = "2026-04-28"
+
+    @field_validator("end_of_life", mode="before")
+    @classmethod
+    def _day(cls, value: Any) -> Any:
+        if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+            return value.isoformat()  # TOML has dates of its own
+        try:
+            return value and dt.date.fromisoformat(value).isoformat()
+        except (TypeError, ValueError):
+            raise ValueError('expected a day such as "2026-04-28", or ""') from None
 
 
 class Subgraphs(Section):
@@ -231,6 +251,15 @@ class Config(Section):
     tracks: Tracks = Tracks()
     gates: Gates = Gates()
     baseline_wallets: tuple[BaselineWallet, ...] = ()
+
+    @field_validator("baseline_wallets")
+    @classmethod
+    def _each_once(cls, value: tuple[BaselineWallet, ...]) -> tuple[BaselineWallet, ...]:
+        addresses = [wallet.address for wallet in value]
+        if twice := sorted({address for address in addresses if addresses.count(address) > 1}):
+            raise ValueError(f"expected each address once, but {', '.join(twice)} is there more often")
+        return value
+
     secrets: Secrets = Field(default=Secrets(), exclude=True)
     root: Path = Field(default=Path("."), exclude=True)
 
@@ -247,23 +276,25 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     env = {**_dotenv(root / ".env"), **outer}
     tree = _read(chosen)
     problems = _misplaced_secrets(tree)
-    _overlay(tree, env, problems)
+    named = _overlay(tree, env, problems)
+    problems += [_spelled(key, named) + ": an address may not hold a password" for key in with_password(tree)]
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        problems += [_sentence(entry) for entry in error.errors()]
+        problems += [sentence(entry, Config, named) for entry in error.errors(include_url=False)]
     if problems:
-        listed = "\n".join(f"  - {line}" for line in problems)
-        raise ConfigError(
-            f"{len(problems)} problem(s)\n{listed}", where=str(chosen), remedy="see config.toml's comments"
-        )
+        listed = "".join(f"\n  - {line}" for line in problems)
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        raise ConfigError(f"{count}{listed}", where=str(chosen))
     secrets = Secrets.model_validate({name.lower(): env[name] for name in SECRET_NAMES if env.get(name)})
     run = config.run.model_copy(update={key: root / getattr(config.run, key) for key in _PATHS})
     return config.model_copy(update={"secrets": secrets, "root": root, "run": run})
 
 
 _PATHS = ("checkpoint_dir", "data_dir", "log_file")
-_OWN_NAMES = {"BACKFILL_CONFIG"}
+_OWN_NAMES = {"BACKFILL_CONFIG", "BACKFILL_DEBUG", "BACKFILL_PLAIN"}
+_NOT_SECTIONS = ("secrets", "root")
+_SECRETS_ELSEWHERE = f"secrets come from the environment: {', '.join(SECRET_NAMES)}"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -284,7 +315,10 @@ def _dotenv(path: Path) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values
 
-    return {key: value for key, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    try:
+        return {key: value for key, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
 
 
 def _misplaced_secrets(tree: dict[str, Any]) -> list[str]:
@@ -293,25 +327,44 @@ def _misplaced_secrets(tree: dict[str, Any]) -> list[str]:
     warehouse = tree.get("warehouse")
     if isinstance(warehouse, dict) and warehouse.pop("password", None) is not None:
         found.append("warehouse.password: secrets do not belong in the file; set BACKFILL_WAREHOUSE__PASSWORD instead")
-    if tree.pop("secrets", None) is not None:
-        found.append(f"secrets: not a section of the file; set {', '.join(SECRET_NAMES)} in the environment")
+    for key in _NOT_SECTIONS:
+        if tree.pop(key, None) is not None:
+            found.append(f"{key}: unknown key" + (f"; {_SECRETS_ELSEWHERE}" if key == "secrets" else ""))
     return found
 
 
-def _overlay(tree: dict[str, Any], env: Mapping[str, str], problems: list[str]) -> None:
+def _overlay(tree: dict[str, Any], env: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """Put the environment's values over the file's; returns the names of the variables by the key they set."""
+    named: dict[str, str] = {}
     for name in sorted(env):
-        if not name.startswith(PREFIX) or "__" not in name or name in _OWN_NAMES:
+        if not name.startswith(PREFIX) or name in _OWN_NAMES:
             continue
         keys = name.removeprefix(PREFIX).lower().split("__")
-        place = tree
-        for key in keys[:-1]:
-            step = place.setdefault(key, {})
-            if not isinstance(step, dict):
-                problems.append(f"{name}: {key} is not a section")
-                break
-            place = step
+        if len(keys) < 2 or keys[0] in _NOT_SECTIONS:
+            problems.append(
+                f"{name}: unknown variable; expected {PREFIX}<SECTION>__<KEY>, such as {PREFIX}RUN__DRAIN_S"
+            )
+        elif _put(tree, keys, env[name]):
+            named[".".join(keys)] = name
         else:
-            place[keys[-1]] = _value(keys, env[name])
+            problems.append(f"{name}: {'.'.join(keys[:-1])} is not a section")
+    return named
+
+
+def _put(tree: dict[str, Any], keys: list[str], text: str) -> bool:
+    """Set a value deep in the tree; False when one of the keys on the way is no section."""
+    place: Any = tree
+    for key in keys[:-1]:
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            return False
+    place[keys[-1]] = _value(keys, text)
+    return True
+
+
+def _spelled(key: str, named: Mapping[str, str]) -> str:
+    """A key, with the variable that set it."""
+    return f"{key} ({named[key]})" if key in named else key
 
 
 def _value(keys: list[str], text: str) -> Any:
@@ -322,13 +375,3 @@ def _value(keys: list[str], text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _sentence(entry: Any) -> str:
-    key = ".".join(str(part) for part in entry["loc"])
-    if entry["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
-    message = entry["msg"].removeprefix("Value error, ")
-    if not entry["loc"] or isinstance(entry["input"], dict | Section):
-        return f"{key}: {message}" if key else message
-    return f"{key} = {entry['input']!r}: {message}"

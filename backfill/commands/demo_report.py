@@ -190,7 +190,7 @@ def _rest(report: Report) -> str:
 
 
 def _kept_out(refused: Mapping[str, Refusals]) -> list[str]:
-    told = []
+    told: list[str] = []
     for track, each in refused.items():
         kinds = ", ".join(f"{count:,} {name}" for name, count in sorted(each.letters.items())) or "none"
         told.append(
@@ -214,7 +214,7 @@ def _killed(report: Report) -> list[str]:
 
 
 def _windows(upstreams: Mapping[str, Any]) -> list[str]:
-    told = []
+    told: list[str] = []
     for name, figures in upstreams.items():
         fullest = ", ".join(f"{w['max_count']} of {w['requests']} in {w['seconds']:g} s" for w in figures["windows"])
         refused = f"{figures['throttled']:,} refused as too fast"
