@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import orjson
 
 from backfill import files
@@ -39,6 +38,9 @@ from backfill.warehouse.client import Warehouse, open_warehouse
 from backfill.warehouse.migrate import migrate_up
 from backfill.warehouse.patience import patiently
 from backfill.warehouse.sink import open_sink
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MERGE_LOCK = "merge"
 

@@ -14,9 +14,8 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import aiohttp
 import orjson
 
 from backfill.app import current_plan, make_source
@@ -33,6 +32,9 @@ from backfill.stages.setup import fingerprint
 from backfill.tracks.tokens import TOKEN_TRACKS
 from backfill.warehouse import migrate
 from backfill.warehouse.client import Warehouse, open_warehouse
+
+if TYPE_CHECKING:
+    import aiohttp
 
 T = TypeVar("T")
 
