@@ -94,7 +94,9 @@ class Upstream(Section):
 
     @field_validator("base_url")
     @classmethod
-    def _no_slash(cls, value: str) -> str:
+    def _plain(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError("expected an address without user and password")
         return value.rstrip("/")
 
 
@@ -262,6 +264,10 @@ class Config(Section):
 
     secrets: Secrets = Field(default=Secrets(), exclude=True)
     root: Path = Field(default=Path("."), exclude=True)
+
+    def hidden(self) -> tuple[str, ...]:
+        """Every text that must never be shown: the keys, and the warehouse's password."""
+        return tuple(filter(None, (*self.secrets.values(), self.warehouse.password.get_secret_value())))
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

@@ -84,7 +84,7 @@ async def _tokens(config: Config, track: str | None, workers: int | None, merge:
 
     run_id, stop = new_run_id(), StopSignal()
     live = sys.stderr.isatty() and not os.environ.get("BACKFILL_PLAIN")
-    secrets = config.secrets.values()
+    secrets = config.hidden()
     log = configure(config.run.log_file, secrets=secrets, run_id=run_id, stderr="warnings" if live else "json")
     run = TokenRun(config, current_plan(config), log, run_id, stop, track, workers)
     file = RunFile(config.run.checkpoint_dir, run_id)

@@ -41,7 +41,7 @@ async def _merge(config: Config, dry_run: bool) -> Merge:
     from backfill.warehouse.client import open_warehouse
     from backfill.warehouse.migrate import migrate_up
 
-    log = configure(config.run.log_file, secrets=config.secrets.values(), run_id=new_run_id(), stderr="warnings")
+    log = configure(config.run.log_file, secrets=config.hidden(), run_id=new_run_id(), stderr="warnings")
     with held(lock_path(config.run.checkpoint_dir, MERGE_LOCK), what="merge"):
         async with open_warehouse(config) as warehouse:
             await migrate_up(warehouse)

@@ -83,7 +83,8 @@ class CheckpointFile:
         if document is None:
             return Progress()
         self._check(document, plan_id)
-        return Progress.from_document(document)
+        known = document.progress if isinstance(document, Document) else None
+        return known or Progress.from_document(document)
 
     def read(self, warn: Warn) -> dict[str, Any] | None:
         """The newest readable document, None when the track has none.
@@ -162,18 +163,23 @@ def _reason(error: Exception) -> str:
     return "it is missing" if isinstance(error, FileNotFoundError) else str(error)
 
 
-def _parse(path: Path, track: str) -> dict[str, Any]:
+class Document(dict[str, Any]):
+    """The content of a checkpoint file; `progress` is what it was found to hold when it was checked."""
+
+    progress: Progress | None = None
+
+
+def _parse(path: Path, track: str) -> Document:
     raw = path.read_bytes()
     try:
-        document = orjson.loads(raw)
+        document = Document(orjson.loads(raw))
         if document["track"] != track or not isinstance(document["units_total"], int):
             raise TornError("it is not this track's")
         if document["version"] == VERSION:
-            Progress.from_document(document)
+            document.progress = Progress.from_document(document)
         str(document["plan_id"])
     except TornError:
         raise
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise TornError(f"{type(error).__name__}: {error}") from None
-    assert isinstance(document, dict)
     return document

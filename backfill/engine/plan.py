@@ -9,7 +9,7 @@ first; unit numbers go on counting.
 from __future__ import annotations
 
 import hashlib
-import mmap
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,26 +50,32 @@ class Outline:
 
 
 class Items:
-    """A file of items, mapped into memory: a plan of any size opens at once."""
+    """A file of items, read in pieces when they are wanted: a plan of any size opens at once and costs no memory."""
 
     def __init__(self, path: Path) -> None:
-        self._view: bytes | mmap.mmap = b""
-        with path.open("rb") as handle:
-            if path.stat().st_size:
-                self._view = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = path.open("rb", buffering=0)
+        self._count = path.stat().st_size // ITEM_BYTES
 
     def __len__(self) -> int:
-        return len(self._view) // ITEM_BYTES
+        return self._count
 
     def slice(self, start: int, end: int) -> tuple[str, ...]:
         """Items [start, end) as decimal text."""
-        raw = self._view[start * ITEM_BYTES : end * ITEM_BYTES]
+        raw = os.pread(self._file.fileno(), (end - start) * ITEM_BYTES, start * ITEM_BYTES)
         cuts = range(0, len(raw), ITEM_BYTES)
         return tuple(str(int.from_bytes(raw[at : at + ITEM_BYTES])) for at in cuts)
 
     def digest(self) -> str:
         """SHA-256 of the content."""
-        return hashlib.sha256(self._view).hexdigest()
+        self._file.seek(0)
+        return hashlib.file_digest(self._file, "sha256").hexdigest()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class PlanBook:

@@ -108,8 +108,8 @@ class Progress:
             KeyError, TypeError, ValueError, AttributeError: the document is not one of ours.
         """
         progress = cls()
-        progress.done = Ranges((int(a), int(b)) for a, b in document["done"])
-        progress.moved = Ranges((int(a), int(b)) for a, b in document.get("moved", ()))
+        progress.done = Ranges(map(_pair, document["done"]))
+        progress.moved = Ranges(map(_pair, document.get("moved", ())))
         progress.open = {int(number): str(entry["cursor"]) for number, entry in document["open"].items()}
         progress.failed = {
             int(number): Failure(str(entry["class"]), str(entry["error"]), int(entry["attempts"]))
@@ -118,3 +118,10 @@ class Progress:
         known = {field.name for field in fields(Counters)}
         progress.counters = Counters(**{key: int(value) for key, value in document["counters"].items() if key in known})
         return progress
+
+
+def _pair(entry: Any) -> tuple[int, int]:
+    start, end = entry
+    if type(start) is not int or type(end) is not int:
+        raise TypeError(f"{entry!r} is not a range of whole numbers")
+    return start, end

@@ -12,16 +12,19 @@ class Ranges:
     __slots__ = ("_ends", "_starts")
 
     def __init__(self, pairs: Iterable[tuple[int, int]] = ()) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        last = -1
         for start, end in sorted(pairs):
             if start < 0 or end <= start:
                 raise ValueError(f"[{start}, {end}) is not a range")
-            if self._ends and start <= self._ends[-1]:
-                self._ends[-1] = max(self._ends[-1], end)
+            if start <= last:
+                last = ends[-1] = max(last, end)
             else:
-                self._starts.append(start)
-                self._ends.append(end)
+                starts.append(start)
+                ends.append(end)
+                last = end
+        self._starts, self._ends = starts, ends
 
     def add(self, number: int) -> None:
         """Put one number in; nothing happens when it is there already."""

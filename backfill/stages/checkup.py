@@ -83,12 +83,7 @@ async def run_checks(config: Config) -> list[Check]:
     if not all(any(not check.ok for check in answer) for answer in answers):
         answers = [[_moving(check) for check in answer] for answer in answers]
     found = [*local, *store.result(), *(check for answer in answers for check in answer)]
-    return [_redacted(check, _secrets(config)) for check in found]
-
-
-def _secrets(config: Config) -> tuple[str, ...]:
-    password = config.warehouse.password.get_secret_value()
-    return tuple(filter(None, (*config.secrets.values(), password)))
+    return [_redacted(check, config.hidden()) for check in found]
 
 
 def _moving(check: Check) -> Check:

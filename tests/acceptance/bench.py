@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS = 1000
 TABLE = "staging.clob_asset_map_goldsky"
 Figures = list[tuple[str, str, str]]
+Measure = Callable[[Config, Warehouse, int], Awaitable[float]]
 
 
 def write_config(folder: Path, port: int) -> Config:
@@ -68,12 +69,19 @@ def page_server(units: int) -> Iterator[int]:
             process.wait(10)
 
 
-async def through_engine(config: Config, warehouse: Warehouse, units: int) -> float:
-    """Seconds that the engine takes for the pages: crew, door, parsing, sink, checkpoints, live file."""
-    book = PlanBook(config.run.checkpoint_dir)
+async def make_plan(config: Config, warehouse: Warehouse, units: int) -> float:
+    """Write the plan for the pages; the seconds it took."""
+    started = time.perf_counter()
     items = sorted(token for unit in range(units) for token in tokens_of(unit, ROWS))
-    share = {"goldsky_tokens": (items, ROWS)}
-    plan = book.write(Outline(await fingerprint(config, warehouse), "even", {}, share, now_text()))
+    outline = Outline(await fingerprint(config, warehouse), "even", {}, {"goldsky_tokens": (items, ROWS)}, now_text())
+    PlanBook(config.run.checkpoint_dir).write(outline)
+    return time.perf_counter() - started
+
+
+async def through_engine(config: Config, warehouse: Warehouse, units: int) -> float:
+    """Seconds that the engine takes for the planned pages: crew, door, parsing, sink, checkpoints, live file."""
+    plan = PlanBook(config.run.checkpoint_dir).current()
+    assert plan is not None
     log = configure(config.run.log_file, secrets=(), run_id="bench", stderr="quiet")
     run = TokenRun(config, plan, log, "bench", StopSignal(), "goldsky_tokens")
     async with run.relay(warehouse) as relay:
@@ -127,16 +135,21 @@ async def through_plain_loop(config: Config, warehouse: Warehouse, units: int) -
     return time.perf_counter() - started
 
 
-async def in_fresh_place(units: int, measure: Callable[[Config, Warehouse, int], Awaitable[float]]) -> float:
-    """Run `measure` with an empty warehouse of its own."""
+async def in_fresh_place(units: int, measure: Measure) -> float:
+    """Run `measure` with an empty warehouse and a plan of its own."""
     with tempfile.TemporaryDirectory() as name, page_server(units) as port:
         config = write_config(Path(name), port)
-        async with AsyncExitStack() as stack:
-            warehouse = await stack.enter_async_context(open_warehouse(config))
-            await migrate_up(warehouse)
-            took = await measure(config, warehouse, units)
+        await in_place(config, units, make_plan)
+        took = await in_place(config, units, measure)
         stop_warehouse(config)
         return took
+
+
+async def in_place(config: Config, units: int, measure: Measure) -> float:
+    """Run `measure` with the warehouse of a config."""
+    async with open_warehouse(config) as warehouse:
+        await migrate_up(warehouse)
+        return await measure(config, warehouse, units)
 
 
 def stop_warehouse(config: Config) -> None:
@@ -159,17 +172,28 @@ def bench_engine(figures: Figures, units: int, rounds: int) -> None:
 
 
 def bench_memory(figures: Figures, units: int) -> None:
-    """Peak memory of a process that puts so many units through the engine, and ten times as many."""
-    peaks = []
+    """Peak memory of a process that puts so many units through the engine, and ten times as many.
+
+    The plan is made by another process: making it is setup's work, and is done at once.
+    """
     for size in (units, 10 * units):
-        code = (
-            "import uvloop; from tests.acceptance import bench; "
-            f"uvloop.run(bench.in_fresh_place({size}, bench.through_engine))"
-        )
-        process = psutil.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        peaks.append(_peak(process))
-    figures.append((f"peak memory, {units * ROWS:,} tokens", f"{peaks[0]:,.0f} MB", ""))
-    figures.append((f"peak memory, {10 * units * ROWS:,} tokens", f"{peaks[1]:,.0f} MB", "the same"))
+        with tempfile.TemporaryDirectory() as name, page_server(size) as port:
+            config = write_config(Path(name), port)
+            for step in ("make_plan", "through_engine"):
+                peak = _peak(_child(Path(name), size, step))
+            stop_warehouse(config)
+        promise = "" if size == units else "the same"
+        figures.append((f"peak memory, {size * ROWS:,} tokens", f"{peak:,.0f} MB", promise))
+
+
+def _child(folder: Path, units: int, step: str) -> psutil.Popen:
+    """One step of a measurement in a process of its own."""
+    code = (
+        "import uvloop; from pathlib import Path; from backfill.config import load; "
+        "from tests.acceptance import bench as b; "
+        f"uvloop.run(b.in_place(load(Path({str(folder / 'config.toml')!r})), {units}, b.{step}))"
+    )
+    return psutil.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def _peak(process: psutil.Popen) -> float:
