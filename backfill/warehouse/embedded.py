@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backfill.warehouse.discovery import Place, ServerInfo, hold_lock, read_info, write_info
+from backfill.warehouse.embedded_repair import forget_unborn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +109,8 @@ async def _serve_engine(place: Place, info: ServerInfo, options: argparse.Namesp
     from backfill.warehouse.embedded_engine import Engine
     from backfill.warehouse.embedded_http import Door, Login
 
+    if unborn := forget_unborn(place.store):
+        log.info("%d inserts were named but never came into place: forgotten", unborn)
     engine = Engine(place.store, place.spool, memory_bytes=options.memory_mb << 20)
     door = Door(engine, Login(info.user, info.password), place.spool)
     leave = _on_signal()
