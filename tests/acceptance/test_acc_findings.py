@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import aiohttp
 import orjson
 import pytest
 
-from backfill.config import Limit
+from backfill.config import Config, Limit, Run
 from backfill.engine.limits import STALL_S, RateGate
 from backfill.engine.model import Lane, Unit
 from backfill.errors import Unreadable
 from backfill.sources.client import open_session
 from backfill.tracks.dome_tokens import DomeTokens
 from backfill.tracks.goldsky_tokens import GoldskyTokens
+from backfill.warehouse import launcher
+from backfill.warehouse.client import open_warehouse
+from backfill.warehouse.discovery import Place
+from backfill.warehouse.migrate import migrate_up
 
 CONDITION = "0x" + "ab" * 32
 
@@ -94,3 +99,27 @@ async def test_the_first_answers_of_a_process_count_as_late_in_full(tmp_path: Pa
 def test_an_answer_to_another_question_is_not_an_answer(lane: Lane, body: object) -> None:
     with pytest.raises(Unreadable, match="another question"):
         lane.parse(Unit(0, ("1", "2")), None, orjson.dumps(body))
+
+
+async def test_an_insert_whose_rows_never_came_into_place_is_not_dropped_as_a_repetition(tmp_path: Path) -> None:
+    """What a kill -9 between the note of an insert's name and the move of its rows leaves behind."""
+    config = Config(run=Run(data_dir=tmp_path))
+    rows = orjson.dumps({"token_id": "1", "condition_id_norm": "a" * 64, "outcome_index": 0, "source": "x", "unit": 0})
+    async with open_warehouse(config) as warehouse:
+        await migrate_up(warehouse)
+        await warehouse.insert("staging.clob_asset_map_dome", rows, token="t")
+        await warehouse.insert("staging.clob_asset_map_goldsky", rows, token="t")
+    await asyncio.to_thread(launcher.stop, tmp_path)
+    take_away(tmp_path, "clob_asset_map_dome")
+    async with open_warehouse(config) as warehouse:
+        for table in ("clob_asset_map_dome", "clob_asset_map_goldsky"):
+            await warehouse.insert(f"staging.{table}", rows, token="t")
+            assert await warehouse.fetch_value(f"SELECT count() FROM staging.{table}") == 1
+    await asyncio.to_thread(launcher.stop, tmp_path)
+
+
+def take_away(data: Path, table: str) -> None:
+    """Remove a table's parts, and leave its note of inserts."""
+    home = Place.of(data).store / "data" / "staging" / table
+    (part,) = home.resolve().glob("all_*")
+    shutil.rmtree(part)
