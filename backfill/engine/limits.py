@@ -41,6 +41,7 @@ GAP = 0.2
 LONGEST_GAP_S = 0.02
 MAGIC = b"PMBRATE3"
 HEAD = struct.Struct("<8s16sQQ")
+"""Magic, boot, a number that is no longer used, slots."""
 SLOT = struct.Struct("<dd")
 Sending = tuple[float, float]
 """When it was sent, and when it had arrived at the latest; `inf` while it is not answered."""
@@ -77,6 +78,11 @@ def next_free(sendings: Sequence[Sending], windows: Sequence[Window], now: float
     return earliest
 
 
+def _first_to_leave(sendings: Sequence[Sending], now: float, usual: float) -> int:
+    """The slot that can be spared first: windows are left in the order of arrivals, not in that of sendings."""
+    return min(range(len(sendings)), key=lambda slot: release(sendings[slot], 0.0, now, usual))
+
+
 def _boot() -> bytes:
     """The system's monotonic clock starts anew with each boot: stamps of another boot mean nothing."""
     try:
@@ -106,7 +112,7 @@ class SharedLog:
         slots = (kept + [(float("-inf"), 0.0)] * self._slots)[: self._slots]
         body = b"".join(SLOT.pack(*slot) for slot in slots)
         os.ftruncate(self._handle, HEAD.size + self._slots * SLOT.size)
-        os.pwrite(self._handle, HEAD.pack(MAGIC, _boot(), len(kept) % self._slots, self._slots) + body, 0)
+        os.pwrite(self._handle, HEAD.pack(MAGIC, _boot(), 0, self._slots) + body, 0)
 
     def _old_sendings(self, old: tuple[bytes, bytes, int, int]) -> list[Sending]:
         """When the limits were changed in the config, what was sent under the old ones still counts."""
@@ -127,21 +133,39 @@ class SharedLog:
     def try_book(self, windows: Sequence[Window], now: float, usual: float) -> tuple[float, int]:
         """Book a sending at `now` if every window allows it: (0, its slot), else (seconds to wait, -1)."""
         with self._locked():
-            body = self._map[HEAD.size :]
-            # A stamp from the future is a clock that was set back: it may not lock us out for ever.
-            sendings = [(min(sent, now), arrived) for sent, arrived in SLOT.iter_unpack(body) if sent > 0]
-            free = next_free(sendings, windows, now, usual)
+            sendings = self._sendings(now)
+            free = next_free([sending for sending in sendings if sending[0] > 0], windows, now, usual)
             if free > now:
                 return free - now, -1
-            magic, boot, head, slots = HEAD.unpack(self._map[: HEAD.size])
-            self._put(head, (now, UNANSWERED))
-            self._map[: HEAD.size] = HEAD.pack(magic, boot, (head + 1) % slots, slots)
-            return 0.0, head
+            slot = _first_to_leave(sendings, now, usual)
+            self._put(slot, (now, UNANSWERED))
+            return 0.0, slot
 
-    def settle(self, slot: int, sending: Sending) -> None:
-        """Write down when the request really left, and by when it had arrived."""
+    def _sendings(self, now: float) -> list[Sending]:
+        """Every slot. A stamp from the future is a clock that was set back: it is made today's, once, for good.
+
+        Another process may have booked since we looked at the clock: that is no future.
+        """
+        sendings: list[Sending] = list(SLOT.iter_unpack(self._map[HEAD.size :]))
+        for slot, (sent, _) in enumerate(sendings):
+            if sent > now + STALL_S:
+                sendings[slot] = (now, now)
+                self._put(slot, sendings[slot])
+        return sendings
+
+    def settle(self, slot: int, was: float, sending: Sending) -> int:
+        """Write down when the request really left, and by when it had arrived; returns the slot where that stands.
+
+        `was` is the stamp it had before. When the slot carries another one, it went to a newer request, because ours
+        had left every window: then our answer tells nothing any more, but leaving only now is one more sending.
+        """
         with self._locked():
+            if SLOT.unpack_from(self._map, HEAD.size + slot * SLOT.size)[0] != was:
+                if sending[1] != UNANSWERED:
+                    return slot
+                slot = _first_to_leave(self._sendings(sending[0]), sending[0], 0.0)
             self._put(slot, sending)
+            return slot
 
     def _put(self, slot: int, sending: Sending) -> None:
         at = HEAD.size + slot * SLOT.size
@@ -163,13 +187,13 @@ class Booking:
 
     def left(self) -> None:
         """The request is on the wire now."""
-        self.sent = self._gate.clock()
-        self._gate.settle(self._slot, (self.sent, UNANSWERED))
+        was, self.sent = self.sent, self._gate.clock()
+        self._slot = self._gate.settle(self._slot, was, (self.sent, UNANSWERED))
 
     def answered(self) -> float:
         """The answer's head is here; returns the seconds it took."""
         took = self._gate.clock() - self.sent
-        self._gate.settle(self._slot, (self.sent, self.sent + self._gate.excess(took)))
+        self._gate.settle(self._slot, self.sent, (self.sent, self.sent + self._gate.excess(took)))
         return took
 
 
@@ -210,10 +234,9 @@ class RateGate:
                     return Booking(self, slot, now)
                 await self._sleep(wait)  # type: ignore[misc]
 
-    def settle(self, slot: int, sending: Sending) -> None:
+    def settle(self, slot: int, was: float, sending: Sending) -> int:
         """See `SharedLog.settle`."""
-        if self._log is not None and slot >= 0:
-            self._log.settle(slot, sending)
+        return slot if self._log is None or slot < 0 else self._log.settle(slot, was, sending)
 
     def usual(self) -> float:
         """How many seconds an answer usually takes; 0 until enough are known, for the first may all be late."""
