@@ -22,7 +22,7 @@ from tests.acceptance.kill_test import Attack, Round, Scenario
 
 TOKENS, MAPPED = 1500, 500
 KILLS = 6
-LATEST_S = 3.0
+LATEST_S = 0.6
 SHAPE = Shape(dome_limits="12/1", goldsky_limits="12/1", workers=6, dome_batch=15, goldsky_batch=15)
 TRUNCATED = {"rates": {"short_page_unsaid": 1.0}}
 SLOW_AND_LYING = {"rates": {"late": 0.25}, "late_ms": 800.0, "lies": 0.01}
@@ -39,8 +39,9 @@ class Case:
 
 
 def killed(attack: Attack) -> None:
-    """Kills during the run, then everything to its end, and merge once more."""
-    attack.assault([("run", "tokens", "--no-merge")], KILLS, LATEST_S)
+    """Kills of a run that has work under way, then everything to its end, and merge once more."""
+    for _ in range(KILLS):
+        attack.strike_at_work(("run", "tokens", "--no-merge"), LATEST_S)
     attack.complete()
     attack.finish(("merge",))
 

@@ -213,7 +213,10 @@ class Project:
     def checkpoint(self, track: str) -> dict[str, Any]:
         """A track's checkpoint, empty where there is none."""
         path = self.checkpoints / f"{track}.json"
-        return dict(orjson.loads(path.read_bytes())) if path.exists() else {}
+        try:
+            return dict(orjson.loads(path.read_bytes()))
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return {}  # torn ones are found by `Attack` and by `judge`
 
     def segments(self, track: str) -> list[dict[str, Any]]:
         """The segments of a track, read from the plan's files, with their `items`."""
@@ -344,7 +347,7 @@ class Truth:
 
 def simulator(**options: Any) -> SimulatorProcess:
     """A simulator process with the acceptance key."""
-    return SimulatorProcess(**{"key": KEY, "latency_ms": 10.0, "jitter_ms": 20.0, **options})
+    return SimulatorProcess(**{"key": KEY, "latency_ms": 15.0, "jitter_ms": 5.0, **options})
 
 
 @dataclass
