@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check
 
 # The first Python on the PATH that is new enough. `make PYTHON=/some/python3 …` decides otherwise.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))

@@ -75,7 +75,7 @@ def refusals(
         false_told=len(false),
         false_caught=len(false & disproven),
         malformed_told=len(told) - len(false),
-        letters=Counter(row["class"] for row in letters),
+        letters=dict(Counter(row["class"] for row in letters)),
         missed=tuple(sorted(token for token, lie in told.items() if not kept_out(token, lie))),
     )
 
