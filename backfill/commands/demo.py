@@ -30,6 +30,8 @@ LIES = 0.01
 FAULTS = 3
 """So many times the faults of the profile `mild`: about one request in eleven."""
 LOOKS = ("status", "tail", "dead-letters list", "db query 'SELECT * FROM polymarket.ctf_token_map LIMIT 5'")
+RECORD = "requests.json"
+"""Every request as the upstreams saw it, for whoever doubts the figures."""
 SHOW_CURSOR = "\x1b[?25h"
 BOLD, GREEN, RED, PLAIN = "\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
@@ -111,7 +113,7 @@ def _play(lab: Lab, tokens: int, seed: int, kill: bool) -> Report:
     faults = {"rates": {kind: FAULTS * rate for kind, rate in PROFILES["mild"].rates.items()}, "lies": LIES}
     begun = time.monotonic()
     note(f"starting local upstreams that behave like Dome and Goldsky; everything stays in {lab.folder}")
-    with SimulatorProcess(**options, faults=faults) as simulator:
+    with SimulatorProcess(**options, faults=faults, record=str(lab.folder / RECORD)) as simulator:
         story = Story(lab, simulator, options, kill)
         story.report.seconds["start"] = time.monotonic() - begun
         story.prepare()
@@ -286,10 +288,12 @@ def _colours(terminal: bool) -> bool:
 
 def _print(report: Report, told: list[str], kept: bool) -> None:
     """The report; colour only where it is read by eyes."""
+    from backfill.commands.demo_report import HEAD
+
     paint = _colours(sys.stdout.isatty())
     say()
     for line in told:
-        say(line)
+        say(f"{BOLD}{line[:HEAD]}{PLAIN}{line[HEAD:]}" if paint else line)
     say()
     for name, held in report.claims():
         mark = ("yes", "NO ")[not held]
@@ -300,6 +304,7 @@ def _print(report: Report, told: list[str], kept: bool) -> None:
         say("have a look:")
         for words in LOOKS:
             say(f"  {_ourselves()} --config {_short(Path(report.folder) / 'config.toml')} {words}")
+        say(f"every request, as the upstreams saw it: {_short(Path(report.folder) / RECORD)}")
 
 
 def _ourselves() -> str:

@@ -196,8 +196,8 @@ def _kept_out(refused: Mapping[str, Refusals]) -> list[str]:
         told.append(
             _line(
                 "" if told else "kept out",
-                f"{track}: {each.false_caught:,} of {each.false_told:,} false answers found by recomputing the id, "
-                f"{each.malformed_told:,} malformed; dead letters: {kinds}",
+                f"{track}: {each.false_caught:,} of {each.false_told:,} false answers found by proof, "
+                f"{each.malformed_told:,} malformed; letters: {kinds}",
             )
         )
     return told
