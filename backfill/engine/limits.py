@@ -5,12 +5,12 @@ which for N = 10 gives away a tenth. So the windows are kept as what they are, a
 that every process of the checkpoint folder shares and that survives restarts. aiolimiter paces below that cap, when the
 upstream has asked for less (see `Pace`).
 
-What counts is when the upstream sees a request arrive, which is after we sent it and before it answered. An answer that
-takes much longer than usual shows that something stood still on the way, so its request may have arrived as much later:
-the *excess*. It counts in full against every window, up to STALL_S. The quicker third of the recent answers tells what
-is usual: a part of the spread is the upstream's thinking time. GUARD and GUARD_S cover clocks and scheduling; they are
-what we give away for certain, and the contract asks for 98 % of the allowed rate. Requests leave with a small gap
-between them, since what is sent in one bunch arrives, and after one window leaves again, in a bunch.
+What counts is when the upstream sees a request arrive, which is after we sent it and before it answered. An answer
+that takes longer than the quickest of the recent ones may have been held up on the way, so its request may have arrived
+as much later: the *excess*. It counts in full against every window, up to STALL_S; nothing tells it from thinking time,
+and keeping the window comes before using all of it. GUARD and GUARD_S cover clocks and scheduling; they are what we
+give away for certain, and the contract asks for 98 % of the allowed rate. Requests leave with a small gap between them,
+since what is sent in one bunch arrives, and after one window leaves again, in a bunch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ GUARD = 0.001
 GUARD_S = 0.002
 UNANSWERED = float("inf")
 USUAL_OVER = 64
-USUAL_RANK = 0.3
 USUAL_KNOWN = 16
 GAP = 0.2
 LONGEST_GAP_S = 0.02
@@ -239,12 +238,12 @@ class RateGate:
         return slot if self._log is None or slot < 0 else self._log.settle(slot, was, sending)
 
     def usual(self) -> float:
-        """How many seconds an answer usually takes; 0 until enough are known, for the first may all be late."""
+        """How many seconds an undisturbed answer takes; 0 until enough are known, for the first may all be late."""
         known = len(self._took)
-        return sorted(self._took)[int(USUAL_RANK * (known - 1))] if known >= USUAL_KNOWN else 0.0
+        return min(self._took) if known >= USUAL_KNOWN else 0.0
 
     def excess(self, took: float) -> float:
-        """By how many seconds an answer was later than they usually are."""
+        """By how many seconds an answer was later than the quickest of the recent ones."""
         self._took.append(took)
         return max(0.0, took - self.usual())
 
