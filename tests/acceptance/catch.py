@@ -23,7 +23,8 @@ from tests.acceptance.kill_test import Attack, Round, Scenario
 TOKENS, MAPPED = 1500, 500
 KILLS = 6
 LATEST_S = 0.6
-SHAPE = Shape(dome_limits="12/1", goldsky_limits="12/1", workers=6, dome_batch=15, goldsky_batch=15)
+SHAPE = Shape(dome_limits="24/3", goldsky_limits="24/3", workers=6, dome_batch=10, goldsky_batch=10)
+"""Windows longer than a restart takes, so that one that forgets them is seen."""
 TRUNCATED = {"rates": {"short_page_unsaid": 1.0}}
 SLOW_AND_LYING = {"rates": {"late": 0.25}, "late_ms": 800.0, "lies": 0.01}
 """Late answers make workers finish out of order, so that ranges and counters are not the same."""
