@@ -59,10 +59,14 @@ def redactor(secrets: Sequence[str]) -> Callable[[Any, str, Event], Event]:
                 value = value.replace(secret, HIDDEN)
             return value
         if isinstance(value, dict):
-            return {key: HIDDEN if str(key).lower() in HIDDEN_KEYS else clean(item) for key, item in value.items()}
+            return {
+                clean(str(key)): HIDDEN if str(key).lower() in HIDDEN_KEYS else clean(item)
+                for key, item in value.items()
+            }
         if isinstance(value, list | tuple):
             return [clean(item) for item in value]
-        return value
+        # An exception or a path becomes text only when it is written: too late to look into it.
+        return value if value is None or isinstance(value, bool | int | float) else clean(str(value))
 
     def process(_logger: Any, _method: str, event: Event) -> Event:
         cleaned: Event = clean(dict(event))
