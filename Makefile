@@ -44,11 +44,14 @@ $(BIN)/python:
 	@echo "making $(VENV) with $$("$(PYTHON)" --version)"
 	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "make: $(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
-# The stamps are copies of pyproject.toml: nothing is installed again (and no network needed) as long as it says the same.
+# A stamp is what pyproject.toml said when it was installed, its settings of tools aside: as long as that is the same,
+# nothing is installed again, and no network is needed.
+WANTED := sed '/^\[tool\./,$$d' pyproject.toml
+
 $(VENV)/.runtime: pyproject.toml | $(BIN)/python
-	@cmp -s pyproject.toml $@ || { echo "installing what it needs into $(VENV) (once; a minute or two)"; $(PIP) -e .; }
-	@cp pyproject.toml $@
+	@$(WANTED) | cmp -s - $@ || { echo "installing what it needs into $(VENV) (once; a minute or two)"; $(PIP) -e .; }
+	@$(WANTED) > $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	@cmp -s pyproject.toml $@ || { echo "installing what it and its tests need into $(VENV) (once; a minute or two)"; $(PIP) -e '.[dev]'; }
-	@cp pyproject.toml $@ && cp pyproject.toml $(VENV)/.runtime
+	@$(WANTED) | cmp -s - $@ || { echo "installing what it and its tests need into $(VENV) (once; a minute or two)"; $(PIP) -e '.[dev]'; }
+	@$(WANTED) > $@ && cp $@ $(VENV)/.runtime
