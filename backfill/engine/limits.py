@@ -38,6 +38,7 @@ USUAL_OVER = 64
 USUAL_KNOWN = 16
 GAP = 0.2
 LONGEST_GAP_S = 0.02
+SHORTEST_WAIT_S = 0.0005
 MAGIC = b"PMBRATE3"
 HEAD = struct.Struct("<8s16sQQ")
 """Magic, boot, a number that is no longer used, slots."""
@@ -231,7 +232,7 @@ class RateGate:
                 wait, slot = self._log.try_book(self.windows, now, self.usual())
                 if slot >= 0:
                     return Booking(self, slot, now)
-                await self._sleep(wait)  # type: ignore[misc]
+                await self._sleep(max(wait, SHORTEST_WAIT_S))  # type: ignore[misc]
 
     def settle(self, slot: int, was: float, sending: Sending) -> int:
         """See `SharedLog.settle`."""
