@@ -18,7 +18,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 _TABLES = (
     "SELECT database || '.' || name AS name FROM system.tables "
     "WHERE database IN ('polymarket', 'staging', 'cascadian_clean') AND engine LIKE '%MergeTree' AND total_rows > 0 "
-    "AND name NOT LIKE '%migrations%'"
+    "AND name NOT LIKE '%migrations%' AND name NOT LIKE '%warehouse_identity'"
 )
 
 

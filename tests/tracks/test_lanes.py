@@ -93,7 +93,7 @@ def test_what_dome_does_not_say_is_null_and_not_an_empty_text() -> None:
         assert row["outcome"] is None and row["market_slug"] is None
 
 
-BROKEN_MARKETS = [
+BROKEN_MARKETS: list[Any] = [
     "text",
     None,
     {},
@@ -178,7 +178,7 @@ def test_an_index_may_be_text_or_a_number(index: object) -> None:
     assert row["outcome_index"] == int(str(index))
 
 
-BROKEN_POSITIONS = [
+BROKEN_POSITIONS: list[Any] = [
     position(index=None),
     position(index=True),
     position(index="-1"),
