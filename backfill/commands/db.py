@@ -42,6 +42,8 @@ def query(
     import sys
 
     from backfill.commands import common
+    from backfill.errors import UsageError, WarehouseUnusable
+    from backfill.warehouse.answers import CREDENTIALS
     from backfill.warehouse.client import open_warehouse
 
     text = sys.stdin.read() if sql == "-" else sql
@@ -52,7 +54,13 @@ def query(
             async for piece in warehouse.stream(text, fmt=chosen):
                 sys.stdout.buffer.write(piece)
 
-    common.run_async(work())
+    try:
+        common.run_async(work())
+    except WarehouseUnusable as error:
+        # A statement that ClickHouse does not take is a wrong word of ours; the warehouse is fine.
+        if error.code and error.code not in CREDENTIALS:
+            raise UsageError(error.what, where="query") from None
+        raise
     sys.stdout.flush()
 
 

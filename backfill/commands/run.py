@@ -47,8 +47,6 @@ def tokens(
     config = config_of(ctx)
     if dry_run:
         return _show_work(config, track, as_json)
-    resume = f"backfill run tokens{f' --track {track}' if track else ''}"
-    note(f"starting; if this stops for any reason, go on with: {resume}")
     summary: Summary = {}
     try:
         run_async(_tokens(config, track, workers, merge and track is None, summary))
@@ -89,6 +87,8 @@ async def _tokens(config: Config, track: str | None, workers: int | None, merge:
     run = TokenRun(config, current_plan(config), log, run_id, stop, track, workers)
     file = RunFile(config.run.checkpoint_dir, run_id)
     with run.leases(), on_signals(stop):
+        again = f"backfill run tokens{f' --track {track}' if track else ''}"
+        note(f"starting; if this stops for any reason, go on with: {again}")
         log.info("run_started", plan_id=run.plan.plan_id, tracks=list(run.names))
         file.phase("tokens")
         try:
