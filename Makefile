@@ -26,7 +26,7 @@ check: $(VENV)/.dev ## format, lint, types and the rules of the house (under a m
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy --strict
-	@$(BIN)/python -m pytest --durations=0 tests/test_structure.py
+	@$(BIN)/python -m pytest -o addopts="-q --strict-markers" tests/test_structure.py
 
 kill-test: $(VENV)/.dev ## 200 times kill -9 at random moments, the result compared with the truth (half an hour)
 	@$(BIN)/python -m tests.acceptance.kill_test $(ARGS)
