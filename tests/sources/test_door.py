@@ -261,6 +261,11 @@ def test_an_upstream_that_is_away_costs_no_request_its_attempts(tmp_path: Path) 
     assert not scene.door.health.away
 
 
+def test_the_failure_that_shows_an_upstream_to_be_away_is_not_held_against_its_request(tmp_path: Path) -> None:
+    scene = play(tmp_path, Away(BEGIN + 90), fetch, policy=Policy(attempts=1, open_after=1))
+    assert [path for _, path in scene.upstream.sent].count("/thing") == 2
+
+
 def test_every_request_passes_the_gate_probes_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     admitted: list[float] = []
     real = RateGate.admit
