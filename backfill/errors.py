@@ -66,9 +66,16 @@ class PageTooLarge(Retry):
 
 
 class StoreBusy(Retry):
-    """The warehouse is away, full, or overloaded; rows are not lost, they wait."""
+    """The warehouse is away, full, or overloaded; rows are not lost, they wait.
+
+    `uncertain`: the connection was lost, so what was asked may have been done all the same.
+    """
 
     exit_code = 6
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", uncertain: bool = False) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.uncertain = uncertain
 
 
 class Skip(BackfillError):

@@ -1,12 +1,12 @@
 """Phase 3: the staged answers become rows of the map. Arithmetic decides, then Dome comes before Goldsky.
 
-Existing rows stay. What is inserted is read from the warehouse, cut into batches and named by content, so that a batch
-whose answer got lost can be sent again; what a crash left undone is found by the anti-join of the next merge.
+Existing rows stay. What is inserted is read from the warehouse and cut into batches; what a lost answer or a crash left
+undone is found by the anti-join of the next attempt, and a batch that came in late after all is compacted away.
 """
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
 from backfill.warehouse.patience import patiently
 
-# Small enough that the warehouse parses a batch as one block: only then does its name protect it as a whole.
+# Small enough that the warehouse parses a batch as one block, so that it comes in as a whole or not at all.
 BATCH_ROWS = 20_000
 
 
@@ -51,10 +51,14 @@ async def run_merge(warehouse: Warehouse, log: Logger, *, dry_run: bool = False)
     before = await patient(lambda: read_baseline(warehouse))
     (counts,) = await patient(lambda: warehouse.fetch(queries.load("merge_counts")))
     conflicts = [conflict(row) for row in await patient(lambda: warehouse.fetch(queries.load("merge_conflicts")))]
-    added = await patient(lambda: _count_winners(warehouse) if dry_run else _insert_winners(warehouse, log))
-    if not dry_run:
+    if dry_run:
+        added, after = await patient(lambda: _count_winners(warehouse)), before
+    else:
+        had = await patient(lambda: _map_rows(warehouse))
+        await patient(lambda: _insert_winners(warehouse))
         await patient(lambda: _compact(warehouse, log))
-    after = before if dry_run else await patient(lambda: read_baseline(warehouse))
+        added = await patient(lambda: _map_rows(warehouse)) - had
+        after = await patient(lambda: read_baseline(warehouse))
     numbers = {name: int(value) for name, value in counts.items()}
     return Merge(numbers, conflicts, proofs, added, before["share"], after["share"])
 
@@ -91,20 +95,19 @@ async def _count_winners(warehouse: Warehouse) -> int:
     return sum([len(lines) async for lines in _batches(warehouse)])
 
 
-async def _insert_winners(warehouse: Warehouse, log: Logger) -> int:
-    """All batches are read before the first is written: the query must not see its own effects."""
-    added = 0
+async def _map_rows(warehouse: Warehouse) -> int:
+    (size,) = await warehouse.fetch(queries.load("map_size"))
+    return int(size["rows"])
+
+
+async def _insert_winners(warehouse: Warehouse) -> None:
+    """All batches are read before the first is written: the query must not see its own effects.
+
+    No batch is sent twice: when one fails, the caller starts again from what the map then lacks. So each has a name of
+    its own; a name that a killed server has noted without the rows would keep them out.
+    """
     for lines in [lines async for lines in _batches(warehouse)]:
-        body = b"\n".join(lines)
-        token = hashlib.sha256(body).hexdigest()
-        await patiently(
-            lambda b=body, t=token: warehouse.insert("production.ctf_token_map", b, token=t),  # type: ignore[misc]
-            log,
-            stage="merge",
-            rows_waiting=len(lines),
-        )
-        added += len(lines)
-    return added
+        await warehouse.insert("production.ctf_token_map", b"\n".join(lines), token=secrets.token_hex(16))
 
 
 async def _compact(warehouse: Warehouse, log: Logger) -> None:

@@ -47,7 +47,7 @@ def from_response(status: int, code_header: str | None, body: str) -> BackfillEr
     if match:
         return from_code(int(match[1]), body)
     if status in _BUSY_STATUSES:
-        return StoreBusy(f"HTTP {status}", where="warehouse")
+        return StoreBusy(f"HTTP {status}", where="warehouse", uncertain=True)
     return WarehouseUnusable(f"HTTP {status}, not an answer of ClickHouse", remedy="check warehouse.url")
 
 

@@ -262,7 +262,7 @@ class Warehouse:
         if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
             return WarehouseUnusable("not an address", remedy="check warehouse.url")
         reason = str(error) or type(error).__name__
-        return StoreBusy(f"cannot be reached: {reason}", where="warehouse")
+        return StoreBusy(f"cannot be reached: {reason}", where="warehouse", uncertain=True)
 
     async def _address(self) -> _Address:
         if self._known is None:
@@ -323,7 +323,7 @@ def _broken_off(tail: bytes, error: Exception) -> BackfillError:
     text = reason.decode(errors="replace")
     if mark and "Code: " in text:
         return answers.from_response(500, None, text)
-    return StoreBusy(f"the answer was cut off: {error}", where="warehouse")
+    return StoreBusy(f"the answer was cut off: {error}", where="warehouse", uncertain=True)
 
 
 async def url_for_people(config: Config) -> str:

@@ -1,9 +1,9 @@
 """Pages become inserts: many pages share one, and each page learns when its rows are durable.
 
 While one insert is under way the pages that come in meanwhile gather for the next, so batches grow with the load and
-nobody waits for a timer. An insert is named by its content: when its answer got lost it is sent again under the same
-name, and the table keeps one copy. While the warehouse is away, the rows wait here; workers hold one page each, so the
-memory is bounded by the crew.
+nobody waits for a timer. An insert is named by its content: when the warehouse was too busy for it, it is sent again
+under the same name, and the table keeps one copy. While the warehouse is away the rows wait here; workers hold one page
+each, so the memory is bounded by the crew.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from backfill.errors import StoreBusy
 from backfill.log import Logger
 from backfill.warehouse.patience import patiently
 
@@ -86,14 +87,36 @@ class Sink:
         if not lines:
             return
         body = b"\n".join(lines)
-        token = hashlib.sha256(body).hexdigest()
-        await patiently(
-            lambda: self._store.insert(self._table, body, token=token),
-            self._log,
-            sleep=self._sleep,
-            rows_waiting=len(lines),
-        )
+        named = _Named(body)
+
+        async def send() -> None:
+            try:
+                await self._store.insert(self._table, body, token=named.token)
+            except StoreBusy as error:
+                named.failed(error)
+                raise
+
+        await patiently(send, self._log, sleep=self._sleep, rows_waiting=len(lines))
         self.inserts += 1
+
+
+class _Named:
+    """The name of an insert: its content, and how often a connection was lost over it.
+
+    A server that is killed may have noted a name whose rows never came into place. Under the same name they would be
+    taken for a repetition and dropped, so after a lost connection the name is a new one; if the rows did come in, the
+    table's key takes the copy out.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._digest, self._lost = hashlib.sha256(body).hexdigest(), 0
+
+    @property
+    def token(self) -> str:
+        return f"{self._digest}-{self._lost}" if self._lost else self._digest
+
+    def failed(self, error: StoreBusy) -> None:
+        self._lost += error.uncertain
 
 
 def _settle(pages: list[tuple[Sequence[bytes], asyncio.Future[None]]], error: BaseException | None) -> None:
