@@ -125,7 +125,8 @@ def test_a_second_signal_does_not_wait_for_an_upstream_that_hangs(scene: SceneMa
     child = here.project.start(*RUN)
     working(here.project, child)
     here.sim.set_mode("dome", "hang")
-    time.sleep(0.5)
+    before = here.sim.summary()["dome"]["requests"]
+    assert until(lambda: here.sim.summary()["dome"]["requests"] > before, 10), "no request hangs"
     child.signal(signal.SIGTERM)
     time.sleep(0.7)
     assert child.alive, "the first signal waits for the page in hand"
