@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import secrets
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -16,6 +18,9 @@ from backfill.errors import StateError
 from backfill.warehouse.client import Warehouse
 from backfill.warehouse.migrations import Migration, Record, check, read_files, with_names
 from backfill.warehouse.statements import first_word, split_statements
+
+PATIENCE_S = 150.0
+"""How long to wait for another migrator; longer than the lock of one that was killed lasts on a remote warehouse."""
 
 _KEEPER = (
     "CREATE DATABASE IF NOT EXISTS {production:Identifier} ENGINE = Atomic",
@@ -43,7 +48,7 @@ _KEEPER = (
         owner String,
         released UInt8,
         taken_at DateTime64(6, 'UTC') DEFAULT now64(6),
-        expires_at DateTime64(6, 'UTC') DEFAULT now64(6) + INTERVAL 10 MINUTE
+        expires_at DateTime64(6, 'UTC') DEFAULT now64(6) + INTERVAL 2 MINUTE
     )
     ENGINE = ReplacingMergeTree(released)
     ORDER BY owner
@@ -67,10 +72,12 @@ async def migrate_up(warehouse: Warehouse, *, dry_run: bool = False, directory: 
         StateError: an applied migration has changed, another process is migrating, or a database is not Atomic.
     """
     migrations = read_files(directory)
-    if dry_run:
-        records = await _records(warehouse)
-        check(migrations, records)
-        return [text for item in migrations for text in _left(warehouse, item, records)]
+    records = await _records(warehouse)
+    check(migrations, records)
+    left = [text for item in migrations for text in _left(warehouse, item, records)]
+    # Nearly always there is nothing to do: then nobody waits for anybody.
+    if dry_run or not left:
+        return left
     await _check_engines(warehouse)
     for statement in _KEEPER:
         await warehouse.execute(with_names(statement, warehouse.names))
@@ -291,20 +298,37 @@ async def _alone(warehouse: Warehouse) -> AsyncIterator[None]:
             yield
         return
     with (warehouse.local_dir / "migrate.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _held() from None
+        await _turn(lambda: _flocked(file))
         yield
+
+
+async def _turn(mine: Callable[[], Awaitable[bool]]) -> None:
+    """Two processes that start together both find work to do: the second waits until the first is through."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not await mine():
+        if time.monotonic() > deadline:
+            raise _held()
+        await asyncio.sleep(0.1)
+
+
+async def _flocked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager
 async def _row_lock(warehouse: Warehouse) -> AsyncIterator[None]:
     mine = secrets.token_hex(8)
+
+    async def first() -> bool:
+        return bool(await warehouse.fetch_value(_LOCK_HOLDER) == mine)
+
     await _put_lock(warehouse, mine, released=0)
     try:
-        if await warehouse.fetch_value(_LOCK_HOLDER) != mine:
-            raise _held()
+        await _turn(first)
         yield
     finally:
         await _put_lock(warehouse, mine, released=1)

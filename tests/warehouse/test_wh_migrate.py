@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -137,8 +138,14 @@ async def test_down_does_not_throw_rows_away_unasked(empty: Warehouse, files: Pa
     assert await tables(empty) == set()
 
 
-async def test_two_migrators_do_not_meet(empty: Warehouse, files: Path, shared_dir: Path) -> None:
+async def test_two_migrators_do_not_meet(
+    empty: Warehouse, files: Path, shared_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await migrate.migrate_up(empty, directory=files)
+    (files / "0009_more.sql").write_text(
+        "CREATE TABLE {production:Identifier}.more (x UInt8) ENGINE = MergeTree ORDER BY x"
+    )
+    monkeypatch.setattr(migrate, "PATIENCE_S", 0.2)
     await empty.insert("production.schema_lock", b'{"owner":"someone else","released":0}')
     with pytest.raises(StateError, match="another process"):
         await migrate.migrate_up(empty, directory=files)
@@ -147,6 +154,28 @@ async def test_two_migrators_do_not_meet(empty: Warehouse, files: Path, shared_d
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(StateError, match="another process"):
             await migrate.migrate_up(empty, directory=files)
+    assert await migrate.migrate_up(empty, directory=files), "the one that waited does the rest"
+
+
+async def test_where_nothing_is_left_to_do_nobody_waits_for_another_migrator(
+    empty: Warehouse, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate.migrate_up(empty, directory=files)
+    monkeypatch.setattr(migrate, "PATIENCE_S", 0.0)
+    await empty.insert("production.schema_lock", b'{"owner":"someone else","released":0}')
+    assert await migrate.migrate_up(empty, directory=files) == []
+
+
+async def test_a_migrator_waits_until_the_other_is_through(empty: Warehouse, files: Path) -> None:
+    both: list[list[str]] = []
+
+    async def up() -> None:
+        both.append(await migrate.migrate_up(empty, directory=files))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(up())
+        group.create_task(up())
+    assert sorted(map(bool, both)) == [False, True], "each statement is run once"
 
 
 async def test_a_database_of_another_kind_is_refused(empty: Warehouse, files: Path) -> None:
