@@ -24,12 +24,13 @@ from backfill.errors import UpstreamUnusable
 from backfill.sources.client import Door
 from backfill.stages.judging import Judges
 from backfill.stages.proofs import prove_staging
-from backfill.tracks.tokens import EMPTY, TokenTrack
+from backfill.tracks.tokens import SPARSE, TokenTrack
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
 from backfill.warehouse.patience import patiently
 
 PROVE_EVERY_S = 5.0
+SPARSE_PART = 4
 
 
 @dataclass(slots=True)
@@ -184,7 +185,7 @@ class Relay:
         if again is None:
             missing = await self._without(runner, segment, "staged_any")
             items = list(map(int, plan.items(segment)))
-            kept = doubtful(items, missing, segment.batch, whole=runner.track.recheck == EMPTY)
+            kept = doubtful(items, missing, segment.batch, sparse=runner.track.recheck == SPARSE)
             if not kept:
                 return
             reason = f"absent from {runner.track.recheck} answers"
@@ -259,13 +260,14 @@ def _first(group: BaseExceptionGroup[UpstreamUnusable]) -> UpstreamUnusable:
     return error
 
 
-def doubtful(items: Sequence[int], missing: Sequence[int], batch: int, *, whole: bool) -> list[int]:
-    """The missing items that should be asked once more: all of them, or (`whole`) those of units that miss entirely."""
-    if not whole:
+def doubtful(items: Sequence[int], missing: Sequence[int], batch: int, *, sparse: bool) -> list[int]:
+    """The missing items to be asked once more: all, or (`sparse`) those of units that miss a quarter or more."""
+    if not sparse:
         return list(missing)
     absent_ones = set(missing)
     units = (items[start : start + batch] for start in range(0, len(items), batch))
-    return [item for unit in units if absent_ones.issuperset(unit) for item in unit]
+    gaps = ((unit, [item for item in unit if item in absent_ones]) for unit in units)
+    return [item for unit, gap in gaps if len(gap) * SPARSE_PART >= len(unit) for item in gap]
 
 
 async def keep_disproven(warehouse: Warehouse, letters: DeadLetters, track: TokenTrack) -> None:

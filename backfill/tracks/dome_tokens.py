@@ -47,7 +47,7 @@ class DomeTokens:
         letters: list[DeadLetter] = []
         for market in markets:
             _read_market(unit, market, wanted, lines, letters)
-        if not lines and any(letter.reason == NOT_ASKED for letter in letters):
+        if sum(letter.reason == NOT_ASKED for letter in letters) > len(lines):
             raise Unreadable("the answer to another question", raw=body, where=NAME)
         return Page(tuple(lines.values()), len(wanted), tuple(letters), batches.following(unit, cursor))
 

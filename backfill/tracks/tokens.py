@@ -13,7 +13,7 @@ from backfill.tracks.goldsky_tokens import GoldskyTokens
 if TYPE_CHECKING:
     from backfill.config import Config
 
-SHORT, EMPTY = "short", "empty"
+SHORT, SPARSE = "short", "sparse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class TokenTrack:
     """A way to learn what a token is.
 
     `table` is its staging table. `recheck` says what is asked once more, because empty is not nothing: Goldsky does not
-    say how many rows it found, so whatever came "short" may have been cut; Dome says it in each answer, so only an
-    "empty" one is doubted (it may belong to another question).
+    say how many rows it found, so whatever came "short" may have been cut; Dome says it in each answer, so only
+    "sparse" ones are doubted: an answer that belongs to another, smaller question looks like that.
     """
 
     name: str
@@ -34,7 +34,7 @@ class TokenTrack:
 TOKEN_TRACKS = {
     track.name: track
     for track in (
-        TokenTrack(dome_tokens.NAME, "dome", "clob_asset_map_dome", recheck=EMPTY),
+        TokenTrack(dome_tokens.NAME, "dome", "clob_asset_map_dome", recheck=SPARSE),
         TokenTrack(goldsky_tokens.NAME, "goldsky", "clob_asset_map_goldsky", recheck=SHORT),
     )
 }

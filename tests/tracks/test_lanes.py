@@ -130,8 +130,13 @@ def test_a_market_that_nobody_asked_for_is_a_letter() -> None:
 
 @pytest.mark.parametrize(
     ("lane_", "body"),
-    [(DOME, markets(market("98", "99"))), (GOLDSKY, positions(position("99")))],
-    ids=["dome", "goldsky"],
+    [
+        (DOME, markets(market("98", "99"))),
+        (GOLDSKY, positions(position("99"))),
+        (DOME, markets(market("11", "99"), market("95", "96"), market("97", "98"))),
+        (GOLDSKY, positions(position("11"), position("98"), position("99"))),
+    ],
+    ids=["dome", "goldsky", "dome, with one of ours by chance", "goldsky, with one of ours by chance"],
 )
 def test_an_answer_to_another_question_is_unreadable_and_not_empty(lane_: Lane, body: bytes) -> None:
     with pytest.raises(Unreadable, match="another question"):
