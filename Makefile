@@ -28,7 +28,7 @@ check: $(VENV)/.dev ## format, lint, types and the rules of the house (under a m
 	@$(BIN)/mypy --strict
 	@$(BIN)/python -m pytest -o addopts="-q --strict-markers" tests/test_structure.py
 
-kill-test: $(VENV)/.dev ## 200 times kill -9 at random moments, the result compared with the truth (half an hour)
+kill-test: $(VENV)/.dev ## 200 times kill -9 at random moments, the result compared with the truth (a quarter of an hour)
 	@$(BIN)/python -m tests.acceptance.kill_test $(ARGS)
 
 bench: $(VENV)/.dev ## rates, engine speed, memory and start-up times, as a table
