@@ -1,9 +1,9 @@
 """The immutable plan: which items each track asks for, cut into numbered units.
 
-A plan is a header (`plan.json`) and, in `plans/<id>/`, the items of each track as files of 32-byte big-endian integers.
-Its id is the hash of its content and of the warehouse it was made for. What a track is asked beyond its share (items
-that the other track could not map, or that came back short) is appended as further segments, each as immutable as the
-first; unit numbers go on counting.
+A plan is a header (`plan.json`) and, in `plans/<id>/`, the items of each track as decimal numbers, one a line and all
+lines equally long: any unit is read at once, without converting anything. Its id is the hash of its content and of the
+warehouse it was made for. What a track is asked beyond its share (items that the other track could not map, or that
+came back short) is appended as further segments, each as immutable as the first; unit numbers go on counting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from backfill.engine.model import Segment, Unit
 from backfill.errors import StateError
 
 VERSION = 1
-ITEM_BYTES = 32
+ITEM_DIGITS = 78
+"""Digits of the largest 256-bit number."""
+ITEM_BYTES = ITEM_DIGITS + 1
 ID_LENGTH = 16
 
 
@@ -62,8 +64,7 @@ class Items:
     def slice(self, start: int, end: int) -> tuple[str, ...]:
         """Items [start, end) as decimal text."""
         raw = os.pread(self._file.fileno(), (end - start) * ITEM_BYTES, start * ITEM_BYTES)
-        cuts = range(0, len(raw), ITEM_BYTES)
-        return tuple(str(int.from_bytes(raw[at : at + ITEM_BYTES])) for at in cuts)
+        return tuple(raw.decode("ascii").split())
 
     def digest(self) -> str:
         """SHA-256 of the content."""
@@ -219,8 +220,8 @@ class TrackPlan:
 
 
 def pack(items: Iterable[int]) -> bytes:
-    """Items as 32-byte big-endian integers."""
-    return b"".join(item.to_bytes(ITEM_BYTES) for item in items)
+    """Items as lines of equal length."""
+    return "".join(f"{item:>{ITEM_DIGITS}}\n" for item in items).encode("ascii")
 
 
 def make_segment(

@@ -21,7 +21,7 @@ from backfill.warehouse.patience import patiently
 
 MOST_ROWS = 50_000
 # While the warehouse works on one insert, the next one is on its way.
-PUMPS = 2
+PUMPS = 3
 
 
 class Store(Protocol):

@@ -31,7 +31,6 @@ from backfill.warehouse import launcher
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-acceptance-0123456789"
 TRACKS: dict[str, Upstream] = {"dome_tokens": "dome", "goldsky_tokens": "goldsky"}
-ITEM_BYTES = 32
 FALSE_LIES = frozenset({"swapped", "other_condition"})
 """Well-formed and false: only arithmetic finds them. (An index out of range may be refused for either reason.)"""
 
@@ -292,8 +291,7 @@ class Project:
 
 
 def _items(path: Path) -> set[int]:
-    raw = path.read_bytes()
-    return {int.from_bytes(raw[at : at + ITEM_BYTES]) for at in range(0, len(raw), ITEM_BYTES)}
+    return {int(line) for line in path.read_text().split()}
 
 
 def until(test: Callable[[], object], seconds: float, every: float = 0.01) -> bool:
