@@ -82,7 +82,7 @@ def held(path: Path, *, what: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _locked(handle, time.monotonic() + PATIENCE_S):
+        if not try_lock(handle, time.monotonic() + PATIENCE_S):
             owner = os.read(handle, 64).decode(errors="replace").strip()
             raise TrackHeld(
                 f"another process holds it{f' (pid {owner})' if owner else ''}",
@@ -96,8 +96,11 @@ def held(path: Path, *, what: str) -> Iterator[None]:
         os.close(handle)
 
 
-def _locked(handle: int, until: float) -> bool:
-    """Take the lock; a moment of patience, because those who ask whether it is held share it for an instant."""
+def try_lock(handle: int, until: float) -> bool:
+    """Take the lock before `until` (monotonic seconds); False when somebody else keeps it.
+
+    A moment of patience is due, because those who ask whether it is held share it for an instant.
+    """
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

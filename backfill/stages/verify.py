@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from backfill.config import Config
 from backfill.engine.checkpoint import CheckpointFile
 from backfill.engine.deadletters import DeadLetters
@@ -159,8 +161,6 @@ def _refused(config: Config, track: str) -> dict[str, str]:
 
 
 def _token_of(raw: str) -> str:
-    import orjson
-
     return str(orjson.loads(raw)["token_id"])
 
 

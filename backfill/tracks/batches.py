@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
-from backfill.engine.model import Unit
+from backfill.engine.model import DeadLetter, Page, Unit
 
 CONDITION = re.compile(r"0x[0-9a-fA-F]{64}")
 TOKEN = re.compile(r"[1-9][0-9]{0,77}")
@@ -45,3 +46,12 @@ def is_token(value: object) -> bool:
 def condition_norm(value: object) -> str | None:
     """A condition id as 64 lower-case hex digits; None when the value is no condition id."""
     return value[2:].lower() if isinstance(value, str) and CONDITION.fullmatch(value) else None
+
+
+def page(
+    unit: Unit, cursor: str | None, lines: Mapping[str, bytes], letters: Sequence[DeadLetter], *, foreign: str
+) -> Page | None:
+    """What came as a page; None when more rows were refused as `foreign` than are ours: another question's answer."""
+    if sum(letter.reason == foreign for letter in letters) > len(lines):
+        return None
+    return Page(tuple(lines.values()), len(set(asked(unit, cursor))), tuple(letters), following(unit, cursor))

@@ -47,9 +47,9 @@ class DomeTokens:
         letters: list[DeadLetter] = []
         for market in markets:
             _read_market(unit, market, wanted, lines, letters)
-        if sum(letter.reason == NOT_ASKED for letter in letters) > len(lines):
+        if (page := batches.page(unit, cursor, lines, letters, foreign=NOT_ASKED)) is None:
             raise Unreadable("the answer to another question", raw=body, where=NAME)
-        return Page(tuple(lines.values()), len(wanted), tuple(letters), batches.following(unit, cursor))
+        return page
 
 
 def _markets(body: bytes) -> list[Any]:

@@ -58,9 +58,9 @@ class GoldskyTokens:
             except (KeyError, TypeError, ValueError, AttributeError):
                 pass
             _read_position(unit, row, wanted, lines, letters)
-        if sum(letter.reason == NOT_ASKED for letter in letters) > len(lines):
+        if (page := batches.page(unit, cursor, lines, letters, foreign=NOT_ASKED)) is None:
             raise Unreadable("the answer to another question", raw=body, where=NAME)
-        return Page(tuple(lines.values()), len(wanted), tuple(letters), batches.following(unit, cursor))
+        return page
 
 
 def _positions(body: bytes) -> list[Any]:

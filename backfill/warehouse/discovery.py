@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from backfill.files import try_lock
+
 
 @dataclass(frozen=True)
 class Place:
@@ -110,15 +112,4 @@ def hold_lock(place: Place, *, patience_s: float = 0.3) -> Iterator[bool]:
     Patience covers askers, who hold a shared lock for an instant.
     """
     with place.lock.open("a") as file:
-        yield _try_lock(file.fileno(), time.monotonic() + patience_s)
-
-
-def _try_lock(handle: int, until: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.02)
+        yield try_lock(file.fileno(), time.monotonic() + patience_s)
