@@ -24,7 +24,9 @@ class At(NamedTuple):
 class Order(NamedTuple):
     """One OrderFilled event: `maker` is whose order it was, and `side` is that order's.
 
-    the taker's own order. `fee` is in the asset that the maker receives (V1) or in collateral (V2)."""
+    In the row of the taker's own order, `taker` is the exchange. `fee` is in the asset that the maker receives (V1) or
+    in collateral (V2).
+    """
 
     at: At
     order_hash: str
