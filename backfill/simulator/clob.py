@@ -1,0 +1,22 @@
+"""The pretend CLOB: its list of markets, and the account's own trades."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp import web
+
+from .faults import Faults
+from .reply import PLAIN, Reply, Wish
+from .world import World
+
+
+class Clob:
+    """Answers from the markets and the ledger of the world."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+
+    async def answer(self, request: web.Request, wish: Wish = PLAIN) -> Reply:
+        """Answer one request."""
+        return Reply(404, orjson.dumps({"error": f"no route {request.path}"}))
