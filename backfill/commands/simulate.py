@@ -19,7 +19,11 @@ def register(app: typer.Typer) -> None:
     app.command("simulate")(simulate)
 
 
+Limits = Annotated[str, typer.Option(help="REQUESTS/SECONDS, several by commas.")]
+
+
 def simulate(
+    context: typer.Context,
     seed: Annotated[int, typer.Option(help="Seed of the world and of the faults.")] = 1,
     tokens: Annotated[int, typer.Option(min=0, help="Traded tokens; with --data at most so many, 0 for all.")] = 2000,
     mapped: Annotated[int | None, typer.Option(min=0, help="Tokens that are already mapped; default 34.6 %.")] = None,
@@ -29,33 +33,35 @@ def simulate(
     jitter_ms: Annotated[float, typer.Option(min=0, help="Up to so much more delay.")] = 0.0,
     faults: Annotated[str, typer.Option(help="none, mild, rough, liar or all.")] = "none",
     limits: Annotated[bool, typer.Option("--limits/--no-limits", help="Whether request limits are enforced.")] = True,
-    dome_limits: Annotated[str, typer.Option(help="REQUESTS/SECONDS, several by commas.")] = "10/1,100/10",
-    goldsky_limits: Annotated[str, typer.Option(help="REQUESTS/SECONDS, several by commas.")] = "50/10",
+    dome_limits: Limits = "10/1,100/10",
+    goldsky_limits: Limits = "50/10",
+    data_api_limits: Limits = "200/10",
+    gamma_limits: Limits = "300/10",
+    clob_limits: Limits = "500/10",
+    polygon_limits: Limits = "100/10",
     retry_after: Annotated[str, typer.Option(help="Retry-After of a 429: none, seconds or date.")] = "none",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 0,
     record: Annotated[Path | None, typer.Option(help="File for the record of all requests, written on exit.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
 ) -> None:
-    """Run local servers that behave like Dome and Goldsky, and print where they are. Stop with Ctrl-C."""
-    from backfill.simulator.runner import RunOptions
-
-    options = RunOptions(
-        seed=seed,
-        tokens=tokens,
-        mapped=mapped,
-        data=None if data is None else str(data),
-        dumps=None if dumps is None else str(dumps),
-        latency_ms=latency_ms,
-        jitter_ms=jitter_ms,
-        faults=faults,
-        dome_limits=dome_limits if limits else NO_LIMITS,
-        goldsky_limits=goldsky_limits if limits else NO_LIMITS,
-        retry_after=retry_after,  # type: ignore[arg-type]  # checked below
-        port=port,
-        record=None if record is None else str(record),
-    )
+    """Run local servers that behave like the six upstreams, and print where they are. Stop with Ctrl-C."""
+    options = _options(context.params)
     _check(options)
     raise typer.Exit(_run(options, as_json))
+
+
+def _options(given: dict[str, Any]) -> RunOptions:
+    """The command's options under the same names, paths as text; `--no-limits` is about every upstream."""
+    from backfill.simulator.runner import RunOptions
+
+    limited = given["limits"]
+    options: dict[str, Any] = {name: value for name, value in given.items() if name not in ("limits", "as_json")}
+    for name, value in options.items():
+        if isinstance(value, Path):
+            options[name] = str(value)
+        elif name.endswith("_limits") and not limited:
+            options[name] = NO_LIMITS
+    return RunOptions(**options)
 
 
 def _check(options: RunOptions) -> None:
@@ -98,8 +104,9 @@ def _print_json(ready: dict[str, Any]) -> None:
 
 def _print_text(ready: dict[str, Any]) -> None:
     world = ready["world"]
-    lines = [f"dome     {ready['dome_url']}", f"goldsky  {ready['goldsky_url']}", ""]
-    lines += [f"export {name}={value}" for name, value in ready["env"].items()]
+    urls = {key.removesuffix("_url"): url for key, url in ready.items() if key.endswith("_url") and key != "base_url"}
+    lines = [f"{name:<8} {url}" for name, url in urls.items()]
+    lines += ["", *(f"export {name}={value}" for name, value in ready["env"].items())]
     lines += ["", f"{world['traded']:,} traded tokens, {world['mapped']:,} of them mapped (seed {world['seed']})"]
     lines += [f"{name}  {ready[name]}" for name in ("fills", "token_map") if name in ready]
     print("\n".join(lines), "stop with Ctrl-C", sep="\n", flush=True)

@@ -14,12 +14,12 @@ from typing import Literal, get_args
 import orjson
 from aiohttp import web
 
-from .dome_query import error_reply
 from .faults import Faults, RequestFault
 from .limits import Limit, SlidingWindows
 from .model import Upstream
 from .record import THROTTLED, Arrival, Record
-from .reply import HTML, TEXT, Reply, Wish
+from .reply import HTML, Reply, Wish
+from .upstreams import Entry
 
 Mode = Literal["ok", "retired_404", "retired_410", "refused", "forbidden", "down", "hang", "stale", "drop"]
 """How an upstream behaves as a whole. `refused` is 401, `forbidden` 403; `down` closes the connection at once, `hang`
@@ -29,18 +29,11 @@ RetryAfter = Literal["none", "seconds", "date"]
 """Form of the Retry-After header of a 429."""
 
 _ERROR_STATUS: dict[Mode, int] = {"retired_404": 404, "retired_410": 410, "refused": 401, "forbidden": 403}
-_ERROR_TEXT = {
-    401: ("Unauthorized", "Invalid or missing API key"),
-    403: ("Forbidden", "This key may not use this resource"),
-    404: ("Not found", "No such resource"),
-    410: ("Gone", "This service has been retired"),
-    429: ("Too Many Requests", "Rate limit exceeded"),
-    500: ("Internal Server Error", "Failed to fetch data"),
-}
 _PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>\n"
 _GATEWAY: dict[RequestFault, tuple[int, str]] = {
     "http_502": (502, _PAGE.format("502 Bad Gateway")),
     "http_503": (503, _PAGE.format("503 Service Temporarily Unavailable")),
+    "cloudflare": (429, _PAGE.format("Error 1015: You are being rate limited")),
 }
 _RETRY_FORM: dict[RequestFault, RetryAfter] = {
     "throttled": "none",
@@ -49,6 +42,12 @@ _RETRY_FORM: dict[RequestFault, RetryAfter] = {
 }
 _FAULT_WAIT = 1.0
 """Seconds that a 429 put in as a fault asks for."""
+_WRONG_JSON = (b"[]", b'{"status":"ok","items":[]}', b"null")
+_WRONG_JSON_ANYWHERE = (b'"ok"', b'{"status":"ok","items":[]}', b"42")
+"""Wrong where an empty list or a null is a real answer, too."""
+_CURSORS = frozenset({"cursor", "next_cursor", "after_cursor", "offset"})
+_KEPT_QUESTIONS = 256
+"""Questions whose last page is kept, to be sent again."""
 
 Answer = Callable[[web.Request, Wish], Awaitable[Reply]]
 
@@ -72,6 +71,7 @@ class Door:
     def __init__(
         self,
         upstream: Upstream,
+        entry: Entry,
         answer: Answer,
         *,
         limits: tuple[Limit, ...],
@@ -81,8 +81,13 @@ class Door:
         delay: Delay,
         retry_after: RetryAfter = "none",
         allows: Callable[[web.Request], bool] = lambda _request: True,
+        own_faults: frozenset[RequestFault] | None = None,
+        error: Callable[[int, str], Reply] | None = None,
     ) -> None:
         self.upstream = upstream
+        self.entry = entry
+        self.clock: int | None = None
+        """The moment (unix seconds) after which nothing has happened yet; None for the end of the world's history."""
         self.mode: Mode = "ok"
         self.windows = SlidingWindows(limits)
         self.closing = asyncio.Event()
@@ -93,7 +98,9 @@ class Door:
         self._delay = delay
         self._retry_after: RetryAfter = retry_after
         self._allows = allows
-        self._previous: Reply | None = None
+        self._own_faults = own_faults
+        self._error = error or entry.error
+        self._previous: dict[str, Reply] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Handle one request. The stamp comes first, before the body is read."""
@@ -105,53 +112,63 @@ class Door:
             await self.closing.wait()
             return _hang_up(request, arrival)
         if status := _ERROR_STATUS.get(self.mode):
-            return await self._send(request, arrival, self.error(status))
+            return await self._send(request, arrival, self.error(status, request))
         admitted = self.windows.admit(at)
         await asyncio.sleep(self._delay.seconds(self.upstream, arrival.number))
         if not admitted:
             arrival.limited = True
             return await self._send(
-                request, arrival, self._throttled(self._retry_after, self.windows.wait(time.monotonic()))
+                request, arrival, self._throttled(request, self._retry_after, self.windows.wait(time.monotonic()))
             )
         if not self._allows(request):
-            return await self._send(request, arrival, self.error(401))
+            return await self._send(request, arrival, self.error(401, request))
         return await self._serve(request, arrival)
 
     async def _serve(self, request: web.Request, arrival: Arrival) -> web.StreamResponse:
-        fault = self._faults.plan(self.upstream, arrival.number)
+        fault = self._faults.plan(self.upstream, arrival.number, self._own_faults)
         arrival.fault = fault
         if fault == "cut_before":
             return _hang_up(request, arrival)
-        reply = self._replacement(fault, arrival)
+        reply = self._replacement(fault, arrival, request)
         if reply is None:
-            before = self._stale_before if self.mode == "stale" else None
-            wish = Wish(fault, before, self._faults.profile.timeout_above)
+            wish = Wish(fault, self._before(), self._faults.profile.timeout_above)
             try:
                 reply = await self._answer(request, wish)
             except ConnectionError:  # the client was killed before it had sent its whole question
                 return _hang_up(request, arrival)
             arrival.ids = reply.ids
-            reply = self._spoil(reply, arrival)
+            reply = self._spoil(reply, arrival, request)
         if fault == "late":
             await asyncio.sleep(self._faults.profile.late_ms / 1000)
         return await self._send(request, arrival, reply, midway=fault == "cut_midway" or self.mode == "drop")
 
-    def _replacement(self, fault: RequestFault | None, arrival: Arrival) -> Reply | None:
+    def _before(self) -> int | None:
+        """Time (unix seconds) from which on nothing is known: a stale upstream's, or the moment after the clock's."""
+        bounds = [] if self.clock is None else [self.clock + 1]
+        bounds += [self._stale_before] if self.mode == "stale" else []
+        return min(bounds, default=None)
+
+    def _replacement(self, fault: RequestFault | None, arrival: Arrival, request: web.Request) -> Reply | None:
         """The whole answer where the fault needs none of the real one."""
         if fault in _RETRY_FORM:
-            return self._throttled(_RETRY_FORM[fault], _FAULT_WAIT)
+            return self._throttled(request, _RETRY_FORM[fault], _FAULT_WAIT)
         if fault in _GATEWAY:
             status, page = _GATEWAY[fault]
             return Reply(status, page.encode(), HTML)
         if fault == "http_500":
-            return self.error(500)
+            return self.error(500, request)
         if fault == "wrong_json":
-            return Reply(200, (b"[]", b'{"status":"ok","items":[]}', b"null")[arrival.number % 3])
+            wrong = _WRONG_JSON if self.entry.repeats_anything else _WRONG_JSON_ANYWHERE
+            return Reply(200, wrong[arrival.number % 3])
         return None
 
-    def _spoil(self, reply: Reply, arrival: Arrival) -> Reply:
+    def _spoil(self, reply: Reply, arrival: Arrival, request: web.Request) -> Reply:
         """Change a real answer, and keep it as the one that may be sent again."""
-        previous, self._previous = self._previous, reply
+        question = "" if self.entry.repeats_anything else _question(request)
+        previous = self._previous.pop(question, None)
+        self._previous[question] = reply
+        if len(self._previous) > _KEPT_QUESTIONS:
+            del self._previous[next(iter(self._previous))]
         if not reply.applied or (arrival.fault == "repeated_page" and previous is None):
             arrival.fault = None
         if arrival.fault == "repeated_page" and previous is not None:
@@ -160,21 +177,15 @@ class Door:
             return replace(reply, body=reply.body[: len(reply.body) * 2 // 3])
         return reply
 
-    def error(self, status: int) -> Reply:
-        """An error answer in this upstream's manner: JSON from Dome, plain text from Goldsky."""
-        error, message = _ERROR_TEXT[status]
-        if self.upstream == "dome":
-            return error_reply(status, error, message)
-        return Reply(status, message.encode(), TEXT)
+    def error(self, status: int, request: web.Request) -> Reply:
+        """An error answer in this upstream's manner."""
+        return self._error(status, request.path)
 
-    def _throttled(self, form: RetryAfter, wait: float) -> Reply:
+    def _throttled(self, request: web.Request, form: RetryAfter, wait: float) -> Reply:
         seconds = max(1, math.ceil(wait))
-        headers = {
-            "none": {},
-            "seconds": {"Retry-After": str(seconds)},
-            "date": {"Retry-After": formatdate(math.ceil(time.time() + wait), usegmt=True)},
-        }[form]
-        return replace(self.error(THROTTLED), headers=headers)
+        forms = {"seconds": str(seconds), "date": formatdate(math.ceil(time.time() + wait), usegmt=True)}
+        plain = self.error(THROTTLED, request)
+        return plain if form == "none" else replace(plain, headers={**plain.headers, "Retry-After": forms[form]})
 
     async def _send(
         self, request: web.Request, arrival: Arrival, reply: Reply, *, midway: bool = False
@@ -194,8 +205,8 @@ class Door:
         return response
 
     def _rate_headers(self) -> dict[str, str]:
-        """Dome tells about its longest window; Goldsky tells nothing."""
-        if self.upstream != "dome" or not self.windows.limits:
+        """Dome tells about its longest window; the others tell nothing."""
+        if not self.entry.tells_limits or not self.windows.limits:
             return {}
         limit, remaining, reset_in = self.windows.longest(time.monotonic())
         return {
@@ -211,6 +222,17 @@ def _hang_up(request: web.Request, arrival: Arrival) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
+
+
+def _question(request: web.Request) -> str:
+    """What a request asks, without the place in the answer: pages of one list have it in common.
+
+    A question in a body is told from no other, so none of its answers is sent twice.
+    """
+    if request.method != "GET":
+        return f"#{id(request)}"
+    kept = sorted((name, value) for name, value in request.query.items() if name not in _CURSORS)
+    return f"{request.path}?{kept}"
 
 
 def read_mode(value: object) -> Mode:

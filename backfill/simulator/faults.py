@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from .model import Upstream
+from .model import MAPPERS, Upstream
 from .world import World
 
 RequestFault = Literal[
@@ -29,11 +29,16 @@ RequestFault = Literal[
     "store_timeout",
     "overloaded",
     "statement_canceled",
+    "rpc_too_many",
+    "rpc_timeout",
+    "rpc_truncated",
+    "cloudflare",
 ]
 """Kinds of faults of one request. `short_page` sends half of the rows with `has_more` and a cursor to the rest,
-`short_page_unsaid` half of them as if that were all, `repeated_page` sends the previous answer again. The last four
-are GraphQL errors under HTTP 200; `query_timeout` comes only when more ids (or rows) are asked than
-`Profile.timeout_above`."""
+`short_page_unsaid` half of them as if that were all, `repeated_page` sends the previous answer again. Those from
+`query_timeout` to `statement_canceled` are GraphQL errors under HTTP 200; `query_timeout` comes only when more ids (or
+rows) are asked than `Profile.timeout_above`. The `rpc_…` ones are a node's: too many logs for one
+answer, too slow, and logs cut off without a word. `cloudflare` is the page of the proxy in front, instead of JSON."""
 
 Lie = Literal[
     "swapped", "other_condition", "missing_side_b", "id_not_number", "condition_not_hex", "index_out_of_range"
@@ -45,6 +50,9 @@ ANY_UPSTREAM: tuple[RequestFault, ...] = (
     "cut_before", "cut_midway", "truncated_json", "wrong_json", "short_page", "repeated_page",
 )  # fmt: skip
 GRAPHQL_ONLY: tuple[RequestFault, ...] = ("query_timeout", "store_timeout", "overloaded", "statement_canceled")
+NODE_ONLY: tuple[RequestFault, ...] = ("rpc_too_many", "rpc_timeout", "rpc_truncated")
+SPECIAL: frozenset[RequestFault] = frozenset((*GRAPHQL_ONLY, *NODE_ONLY, "short_page", "short_page_unsaid"))
+"""Kinds that only the part that makes the answer can play, by `Wish.fault`; not every upstream has them."""
 DOME_LIES: tuple[Lie, ...] = ("swapped", "other_condition", "missing_side_b", "id_not_number", "condition_not_hex")
 GOLDSKY_LIES: tuple[Lie, ...] = ("swapped", "other_condition", "condition_not_hex", "index_out_of_range")
 
@@ -113,15 +121,15 @@ class Faults:
         self.profile = profile_of(profile)
         self._lies = {}
 
-    def plan(self, upstream: Upstream, number: int) -> RequestFault | None:
-        """The fault of an upstream's request `number`, counted from 0."""
+    def plan(self, upstream: Upstream, number: int, own: frozenset[RequestFault] | None = None) -> RequestFault | None:
+        """The fault of an upstream's request `number`, counted from 0; `own` are the special kinds it plays itself."""
         if not self.profile.rates:
             return None
         draw = random.Random(f"fault:{self.seed}:{upstream}:{number}").random()
         for kind, rate in self.profile.rates.items():
             draw -= rate
             if draw < 0:
-                return _fitting(kind, upstream)
+                return _fitting(kind, upstream, OWN.get(upstream, frozenset()) if own is None else own)
         return None
 
     def lied_about(self, upstream: Upstream) -> dict[int, Lie]:
@@ -134,7 +142,7 @@ class Faults:
         return self._lies[upstream]
 
     def _choose(self, upstream: Upstream) -> dict[int, Lie]:
-        if self.profile.lies <= 0:
+        if self.profile.lies <= 0 or upstream not in MAPPERS:
             return {}
         kinds: Sequence[Lie] = DOME_LIES if upstream == "dome" else GOLDSKY_LIES
         asked = [token for token in self.world.unmapped() if token in self.world.known_to(upstream)]
@@ -152,8 +160,20 @@ class Faults:
         }
 
 
-def _fitting(kind: RequestFault, upstream: Upstream) -> RequestFault:
-    """A GraphQL error cannot happen at Dome, where the database's trouble is a 500; Goldsky has no `has_more`."""
-    if upstream == "dome":
-        return "http_500" if kind in GRAPHQL_ONLY else kind
-    return "overloaded" if kind == "short_page" else kind
+OWN: dict[Upstream, frozenset[RequestFault]] = {
+    "dome": frozenset(("short_page", "short_page_unsaid")),
+    "goldsky": frozenset((*GRAPHQL_ONLY, "short_page_unsaid")),
+}
+"""Special kinds that an upstream plays itself; the other upstreams' parts say theirs (see `upstreams`)."""
+
+
+def _fitting(kind: RequestFault, upstream: Upstream, own: frozenset[RequestFault]) -> RequestFault:
+    """What a kind is at an upstream that does not have it: the database's trouble is a 500 where no GraphQL is spoken.
+
+    Goldsky has no `has_more`, so a short page that says so cannot happen there.
+    """
+    if kind not in SPECIAL or kind in own:
+        return kind
+    if upstream == "goldsky":
+        return "overloaded"
+    return "http_503" if kind in ("short_page", "short_page_unsaid") else "http_500"

@@ -28,6 +28,11 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
     return tuple(_parse(part) for part in text.split(","))
 
 
+def text_of(limits: Sequence[Limit]) -> str:
+    """Limits as `parse_limits` reads them."""
+    return ",".join(f"{limit.requests}/{limit.seconds:g}" for limit in limits) or "off"
+
+
 def _parse(part: str) -> Limit:
     requests, _, seconds = part.partition("/")
     try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Upstream = Literal["dome", "goldsky"]
-UPSTREAMS: tuple[Upstream, ...] = ("dome", "goldsky")
+Upstream = Literal["dome", "goldsky", "data_api", "gamma", "clob", "polygon"]
+UPSTREAMS: tuple[Upstream, ...] = ("dome", "goldsky", "data_api", "gamma", "clob", "polygon")
+MAPPERS: tuple[Upstream, ...] = ("dome", "goldsky")
+"""Those that are asked which market a token belongs to, and lie about it where a profile says so."""
 
 
 class Mapping(NamedTuple):

@@ -77,6 +77,10 @@ class SimulatorProcess:
         """What to configure as Goldsky's base URL."""
         return str(self.ready["goldsky_url"])
 
+    def url_of(self, upstream: str) -> str:
+        """What to configure as this upstream's base URL (Polygon: as its RPC URL)."""
+        return str(self.ready[f"{upstream}_url"])
+
     @property
     def env(self) -> dict[str, str]:
         """Environment variables that point the product here."""
@@ -107,6 +111,14 @@ class SimulatorProcess:
     def set_faults(self, profile: str | dict[str, Any]) -> None:
         """Change what goes wrong from the next request on: a profile's name or its parts."""
         self._post("/_sim/faults", {"profile": profile})
+
+    def set_clock(self, now: int | None) -> None:
+        """Let it be that moment (unix seconds) from the next request on; None for the end of the world's history."""
+        self._post("/_sim/clock", {"now": now})
+
+    def configure(self, upstream: str, **quirks: Any) -> None:
+        """Change quirks of an upstream."""
+        self._post("/_sim/configure", {"upstream": upstream, **quirks})
 
     def stop(self) -> int:
         """Ask the child to stop (SIGTERM) and wait; its exit code."""

@@ -56,7 +56,10 @@ class Record:
 
     def summary(self, limits: Mapping[Upstream, Sequence[Limit]]) -> dict[str, Any]:
         """Figures of each upstream by name; see `summarise`."""
-        return {name: summarise([a for a in self.arrivals if a.upstream == name], limits[name]) for name in UPSTREAMS}
+        return {
+            name: summarise([a for a in self.arrivals if a.upstream == name], limits.get(name, ()))
+            for name in UPSTREAMS
+        }
 
 
 def summarise(arrivals: Sequence[Arrival], limits: Sequence[Limit]) -> dict[str, Any]:

@@ -8,15 +8,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from .door import RetryAfter
-from .limits import DOME_LIMITS, GOLDSKY_LIMITS, Limit, parse_limits
+from .limits import Limit, parse_limits, text_of
+from .model import UPSTREAMS, Upstream
 from .server import Settings, Simulator
+from .upstreams import REGISTRY
 from .world import REAL_MAPPED, REAL_TRADED, World
 
 SWITCH_SECONDS = 0.0005
@@ -42,8 +44,12 @@ class RunOptions:
     latency_ms: float = 20.0
     jitter_ms: float = 0.0
     faults: str | Mapping[str, Any] = "none"
-    dome_limits: str = ",".join(f"{limit.requests}/{limit.seconds:g}" for limit in DOME_LIMITS)
-    goldsky_limits: str = ",".join(f"{limit.requests}/{limit.seconds:g}" for limit in GOLDSKY_LIMITS)
+    dome_limits: str = text_of(REGISTRY["dome"].limits)
+    goldsky_limits: str = text_of(REGISTRY["goldsky"].limits)
+    data_api_limits: str = text_of(REGISTRY["data_api"].limits)
+    gamma_limits: str = text_of(REGISTRY["gamma"].limits)
+    clob_limits: str = text_of(REGISTRY["clob"].limits)
+    polygon_limits: str = text_of(REGISTRY["polygon"].limits)
     retry_after: RetryAfter = "none"
     key: str = "demo-key"
     """The key that Dome accepts."""
@@ -53,10 +59,14 @@ class RunOptions:
     """File that gets the record and the summary on exit."""
     parent: int | None = None
     """Process id of the starter: stop when it is gone, so that a killed test or demo leaves nothing behind."""
+    now: int | None = None
+    """Moment (unix seconds) that the upstreams' clock stands at; None for the end of the world's history."""
+    quirks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By upstream, what its part is to be configured with, as in `{"data_api": {…}}`."""
 
-    def limits(self) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
-        """Dome's and Goldsky's limits; ValueError where a text is none."""
-        return parse_limits(self.dome_limits), parse_limits(self.goldsky_limits)
+    def limits(self) -> dict[Upstream, tuple[Limit, ...]]:
+        """The limits of every upstream; ValueError where a text is none."""
+        return {name: parse_limits(getattr(self, f"{name}_limits")) for name in UPSTREAMS}
 
     def world(self) -> World:
         """Make or load the world."""
@@ -70,11 +80,9 @@ class RunOptions:
 
     def settings(self) -> Settings:
         """The servers' settings."""
-        dome, goldsky = self.limits()
         return Settings(
             seed=self.seed,
-            dome_limits=dome,
-            goldsky_limits=goldsky,
+            **{f"{name}_limits": limits for name, limits in self.limits().items()},
             retry_after=self.retry_after,
             latency_ms=self.latency_ms,
             jitter_ms=self.jitter_ms,
@@ -82,6 +90,8 @@ class RunOptions:
             dome_keys=(self.key,),
             host=self.host,
             port=self.port,
+            now=self.now,
+            quirks=self.quirks,
         )
 
 
@@ -132,14 +142,9 @@ def announcement(simulator: Simulator) -> dict[str, Any]:
     world = simulator.world
     return {
         "base_url": simulator.base_url,
-        "dome_url": simulator.dome_url,
-        "goldsky_url": simulator.goldsky_url,
+        **{f"{name}_url": url for name, url in simulator.urls.items()},
         "pid": os.getpid(),
-        "env": {
-            "BACKFILL_UPSTREAMS__DOME__BASE_URL": simulator.dome_url,
-            "BACKFILL_UPSTREAMS__GOLDSKY__BASE_URL": simulator.goldsky_url,
-            "DOME_API_KEY": simulator.settings.dome_keys[0],
-        },
+        "env": simulator.env,
         "world": {
             "seed": world.seed,
             "markets": len(world.markets),

@@ -1,25 +1,22 @@
-"""The simulator itself: one listening port with both upstreams and a window into what they saw."""
+"""The simulator itself: one listening port with every upstream and a window into what they saw."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import orjson
 from aiohttp import web
 
-from .dome import Dome
 from .door import Delay, Door, Mode, RetryAfter, as_json, read_mode
 from .faults import Faults, Lie, Profile
-from .goldsky import Goldsky
 from .limits import DOME_LIMITS, GOLDSKY_LIMITS, Limit
 from .model import UPSTREAMS, Upstream
 from .record import Arrival, Record
+from .upstreams import REGISTRY, Answerer, env_of
 from .world import World
 
-DOME_PATH = "/dome/v1"
-GOLDSKY_PATH = "/goldsky/subgraphs"
 LINE_BYTES = 65_536
 """Longest request line taken: a hundred token ids make about 9 kB, more than aiohttp takes unasked."""
 BODY_BYTES = 64 * 2**20
@@ -37,6 +34,10 @@ class Settings:
     dome_limits: Sequence[Limit] = DOME_LIMITS
     """All at once; empty for none."""
     goldsky_limits: Sequence[Limit] = GOLDSKY_LIMITS
+    data_api_limits: Sequence[Limit] = REGISTRY["data_api"].limits
+    gamma_limits: Sequence[Limit] = REGISTRY["gamma"].limits
+    clob_limits: Sequence[Limit] = REGISTRY["clob"].limits
+    polygon_limits: Sequence[Limit] = REGISTRY["polygon"].limits
     retry_after: RetryAfter = "none"
     """Form of the Retry-After header when a limit is exceeded."""
     latency_ms: float = 0.0
@@ -47,10 +48,18 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 0
     """0 for any free one."""
+    now: int | None = None
+    """Moment (unix seconds) that the upstreams' clock stands at: what is younger they do not know. None for none."""
+    quirks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By upstream, what its part is to be configured with."""
+
+    def limits_of(self, upstream: Upstream) -> tuple[Limit, ...]:
+        """The limits of one upstream."""
+        return tuple(getattr(self, f"{upstream}_limits"))
 
 
 class Simulator:
-    """Both upstreams on one port, in this process: `async with Simulator(world) as sim: …`."""
+    """Every upstream on one port, in this process: `async with Simulator(world) as sim: …`."""
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
         self.world = world
@@ -58,14 +67,16 @@ class Simulator:
         self.faults = Faults(world, self.settings.faults, self.settings.seed)
         self.port = 0
         self._record = Record()
-        self._dome = Dome(world, self.faults, self.settings.dome_keys)
-        self._goldsky = Goldsky(world, self.faults)
+        self._parts = self._make_parts()
+        for name, quirks in self.settings.quirks.items():
+            self.configure(name, **quirks)
         self._doors: dict[Upstream, Door] = {}
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
         """Start listening."""
-        self._doors = {"dome": self._door("dome"), "goldsky": self._door("goldsky")}
+        self._doors = {name: self._door(name, part) for name, part in self._parts.items()}
+        self.set_clock(self.settings.now)
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,
@@ -98,12 +109,30 @@ class Simulator:
     @property
     def dome_url(self) -> str:
         """What to configure as Dome's base URL."""
-        return self.base_url + DOME_PATH
+        return self.url_of("dome")
 
     @property
     def goldsky_url(self) -> str:
         """What to configure as Goldsky's base URL."""
-        return self.base_url + GOLDSKY_PATH
+        return self.url_of("goldsky")
+
+    def url_of(self, upstream: Upstream) -> str:
+        """What to configure as this upstream's base URL (Polygon: as its RPC URL)."""
+        return self.base_url + REGISTRY[upstream].path
+
+    @property
+    def urls(self) -> dict[Upstream, str]:
+        """The address of every upstream that is served."""
+        return {name: self.url_of(name) for name in self._parts}
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment variables that point the product here, the pretend account's keys included."""
+        found = {REGISTRY[name].url_variable: url for name, url in self.urls.items()}
+        found["DOME_API_KEY"] = self.settings.dome_keys[0]
+        for part in self._parts.values():
+            found.update(env_of(part))
+        return found
 
     @property
     def arrivals(self) -> list[Arrival]:
@@ -133,7 +162,26 @@ class Simulator:
     def set_faults(self, profile: str | Mapping[str, Any] | Profile) -> None:
         """Change what goes wrong from the next request on."""
         self.faults.change(profile)
-        self._goldsky.forget()
+        self._tell_all("forget")
+
+    def set_clock(self, now: int | None) -> None:
+        """Let it be that moment (unix seconds) from the next request on: what is younger has not happened yet.
+
+        None for the end of the world's history.
+        """
+        if now is not None and (isinstance(now, bool) or not isinstance(now, int)):
+            raise ValueError(f"no moment: {now!r}, expected unix seconds or null")
+        for door in self._doors.values():
+            door.clock = now
+
+    def configure(self, upstream: str, **quirks: Any) -> None:
+        """Change quirks of an upstream; ValueError for one that it has not."""
+        part = self._parts.get(upstream)  # type: ignore[call-overload]
+        change = getattr(part, "configure", None)
+        if change is None:
+            raise ValueError(f"nothing to configure at {upstream!r}")
+        for name, value in quirks.items():
+            change(name, value)
 
     def lied_about(self, upstream: Upstream) -> dict[int, Lie]:
         """Tokens that this upstream answers wrongly, and how."""
@@ -141,31 +189,51 @@ class Simulator:
 
     def warm_up(self) -> None:
         """Make the token rows and their order now instead of at the first request (seconds for a full-size world)."""
-        self._goldsky.warm_up()
+        self._tell_all("warm_up")
 
-    def _door(self, upstream: Upstream) -> Door:
-        is_dome = upstream == "dome"
+    def _make_parts(self) -> dict[Upstream, Answerer]:
+        """The part that answers for each upstream whose module is there."""
+        parts: dict[Upstream, Answerer] = {}
+        for name, entry in REGISTRY.items():
+            more = {"keys": self.settings.dome_keys} if name == "dome" else {}
+            if (part := entry.make(self.world, self.faults, **more)) is not None:
+                parts[name] = part
+        return parts
+
+    def _tell_all(self, method: str) -> None:
+        """Call a method of every part that has it."""
+        for part in self._parts.values():
+            if (told := getattr(part, method, None)) is not None:
+                told()
+
+    def _door(self, upstream: Upstream, part: Answerer) -> Door:
         return Door(
             upstream,
-            self._dome.answer if is_dome else self._goldsky.answer,
-            limits=tuple(self.settings.dome_limits if is_dome else self.settings.goldsky_limits),
+            REGISTRY[upstream],
+            part.answer,
+            limits=self.settings.limits_of(upstream),
             record=self._record,
             faults=self.faults,
             stale_before=_stale_before(self.world),
             delay=Delay(self.settings.latency_ms, self.settings.jitter_ms),
             retry_after=self.settings.retry_after,
-            allows=self._dome.allows if is_dome else lambda _request: True,
+            allows=getattr(part, "allows", lambda _request: True),
+            own_faults=getattr(part, "own_faults", None),
+            error=getattr(part, "error", None),
         )
 
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=BODY_BYTES)
-        app.router.add_route("*", DOME_PATH + "/{path:.*}", self._doors["dome"].handle)
-        app.router.add_route("*", GOLDSKY_PATH + "/{path:.*}", self._doors["goldsky"].handle)
+        for name, door in self._doors.items():
+            app.router.add_route("*", REGISTRY[name].path, door.handle)
+            app.router.add_route("*", REGISTRY[name].path + "/{path:.*}", door.handle)
         app.router.add_get("/_sim/record", self._get_record)
         app.router.add_get("/_sim/summary", self._get_summary)
         app.router.add_get("/_sim/lies", self._get_lies)
         app.router.add_post("/_sim/mode", self._post_mode)
         app.router.add_post("/_sim/faults", self._post_faults)
+        app.router.add_post("/_sim/clock", self._post_clock)
+        app.router.add_post("/_sim/configure", self._post_configure)
         return app
 
     async def _get_record(self, request: web.Request) -> web.Response:
@@ -192,6 +260,22 @@ class Simulator:
         except (ValueError, TypeError) as error:
             raise web.HTTPBadRequest(text=str(error)) from None
         return as_json({"rates": dict(self.faults.profile.rates), "lies": self.faults.profile.lies})
+
+    async def _post_clock(self, request: web.Request) -> web.Response:
+        now = (await _object(request)).get("now")
+        try:
+            self.set_clock(now)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        return as_json({"now": now})
+
+    async def _post_configure(self, request: web.Request) -> web.Response:
+        wanted = await _object(request)
+        try:
+            self.configure(wanted.pop("upstream", ""), **wanted)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        return as_json(wanted)
 
 
 def _reset_asked(request: web.Request) -> bool:

@@ -93,7 +93,9 @@ class World:
         """Tokens this upstream has an answer for."""
         if upstream not in UPSTREAMS:
             raise ValueError(f"no such upstream: {upstream!r}, expected one of {UPSTREAMS}")
-        return self.dome_tokens if upstream == "dome" else self.goldsky_tokens
+        if upstream == "dome":
+            return self.dome_tokens
+        return self.goldsky_tokens if upstream == "goldsky" else frozenset(self.truth)
 
     def reachable(self) -> frozenset[int]:
         """Tokens that at least one upstream knows."""
