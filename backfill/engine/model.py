@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 
@@ -44,17 +45,22 @@ class DeadLetter:
     raw: str
 
 
+NOTHING: Mapping[str, Sequence[bytes]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What one answer became. `lines` are rows in JSONEachRow; decoded rows = lines + letters.
 
     `asked` counts the items that this page settles; `next` is the cursor of the following page, None at the end.
+    `asides` are rows of other tables, by table; they are durable before the page counts, as the lines are.
     """
 
     lines: Sequence[bytes]
     asked: int
     letters: Sequence[DeadLetter] = ()
     next: str | None = None
+    asides: Mapping[str, Sequence[bytes]] = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,9 @@ class Lane(Protocol):
 class Segment:
     """A stretch of a track's units, made at one moment and never changed.
 
-    `kind` is primary, recheck (asked again after a short answer) or handover (from another track, `origin`).
+    `kind` is primary, recheck (asked again after a short answer) or handover (from another track, `origin`). `tokens`
+    counts the items, `width` is the length of an item's line in bytes. Units have `batch` items each, unless `cuts` is
+    set: the digest of the file that says where each unit begins.
     """
 
     kind: str
@@ -111,3 +119,5 @@ class Segment:
     origin: str = ""
     reason: str = ""
     digest: str = field(default="")
+    width: int = 79
+    cuts: str = ""

@@ -1,9 +1,10 @@
 """The immutable plan: which items each track asks for, cut into numbered units.
 
-A plan is a header (`plan.json`) and, in `plans/<id>/`, the items of each track as decimal numbers, one a line and all
-lines equally long: any unit is read at once, without converting anything. Its id is the hash of its content and of the
-warehouse it was made for. What a track is asked beyond its share (items that the other track could not map, or that
-came back short) is appended as further segments, each as immutable as the first; unit numbers go on counting.
+A plan is a header (`plan.json`, `plan.<dataset>.json`) and, in `plans/<id>/`, the items of each track, one a line and
+all lines equally long: any unit is read at once, without converting anything. Units have equally many items, or as
+many as a second file says, where the planner packed them by what there is to fetch. A plan's id is the hash of its
+content and of the warehouse it was made for. What a track is asked beyond its share (items that the other track could not map, or
+that came back short) is appended as further segments, each as immutable as the first; unit numbers go on counting.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,8 +26,18 @@ from backfill.errors import StateError
 VERSION = 1
 ITEM_DIGITS = 78
 """Digits of the largest 256-bit number."""
-ITEM_BYTES = ITEM_DIGITS + 1
+CUT_DIGITS = 12
 ID_LENGTH = 16
+FIRST_DATASET = "tokens"
+"""Its plan has the plain name."""
+
+
+class Share(NamedTuple):
+    """What one track is to ask for: items in order, `batch` of them in a unit, or as many as `sizes` says for each."""
+
+    items: Sequence[int] | Sequence[str]
+    batch: int
+    sizes: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +54,34 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What a plan is made from; `shares` are items (ascending) and batch size by track."""
+    """What a plan is made from: the share of each track.
+
+    A plan of token ids is the same plan whenever it is made of the same ids; others are made anew for every occasion,
+    so that their `created_at` is part of what they are.
+    """
 
     warehouse: str
     split: str
     baseline: Mapping[str, Any]
-    shares: Mapping[str, tuple[Sequence[int], int]]
+    shares: Mapping[str, Share | tuple[Sequence[int], int]]
     created_at: str
+    dataset: str = FIRST_DATASET
 
 
 class Items:
-    """A file of items, read in pieces when they are wanted: a plan of any size opens at once and costs no memory."""
+    """A file of lines of equal length, read in pieces when they are wanted: it opens at once and costs no memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, width: int) -> None:
         self._file = path.open("rb", buffering=0)
-        self._count = path.stat().st_size // ITEM_BYTES
+        self._width = width
+        self._count = path.stat().st_size // width
 
     def __len__(self) -> int:
         return self._count
 
     def slice(self, start: int, end: int) -> tuple[str, ...]:
-        """Items [start, end) as decimal text."""
-        raw = os.pread(self._file.fileno(), (end - start) * ITEM_BYTES, start * ITEM_BYTES)
+        """Items [start, end) as text."""
+        raw = os.pread(self._file.fileno(), (end - start) * self._width, start * self._width)
         return tuple(raw.decode("ascii").split())
 
     def digest(self) -> str:
@@ -80,15 +98,15 @@ class Items:
 
 
 class PlanBook:
-    """Plans in a checkpoint folder."""
+    """The plans of one dataset in a checkpoint folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, dataset: str = FIRST_DATASET) -> None:
+        self.folder, self.dataset = folder, dataset
 
     @property
     def header(self) -> Path:
         """The file that names the current plan."""
-        return self.folder / "plan.json"
+        return self.folder / ("plan.json" if self.dataset == FIRST_DATASET else f"plan.{self.dataset}.json")
 
     def home(self, plan_id: str) -> Path:
         """Where the items of a plan stand."""
@@ -115,14 +133,19 @@ class PlanBook:
             raise StateError(
                 f"cannot be read: {type(error).__name__}: {error}",
                 where=str(self.header),
-                remedy="backfill setup --replace makes it anew",
+                remedy=self.remedy,
             ) from None
+
+    @property
+    def remedy(self) -> str:
+        """How a person gets another plan."""
+        return f"backfill {'setup' if self.dataset == FIRST_DATASET else f'run {self.dataset}'} --replace makes it anew"
 
     def write(self, outline: Outline) -> Plan:
         """Write a plan and make it the current one."""
         plan = draft(outline)
-        for name, (items, _) in outline.shares.items():
-            files.replace(self.home(plan.plan_id) / f"{name}.0.ids", pack(items))
+        for name, packed in _packed(outline).items():
+            _lay_down(self.home(plan.plan_id) / f"{name}.0", packed)
         document = {
             "version": VERSION,
             **{k: getattr(plan, k) for k in ("plan_id", "warehouse", "split", "created_at")},
@@ -139,19 +162,18 @@ class PlanBook:
             StateError: a file is missing or was changed.
         """
         if name not in plan.shares:
-            raise StateError(
-                f"plan {plan.plan_id} has no share for {name}", where=str(self.header), remedy="backfill setup"
-            )
-        return TrackPlan(self.home(plan.plan_id), plan, name)
+            raise StateError(f"plan {plan.plan_id} has no share for {name}", where=str(self.header), remedy=self.remedy)
+        return TrackPlan(self.home(plan.plan_id), plan, name, self.remedy)
 
 
 class TrackPlan:
     """All segments of one track, in the order of their unit numbers."""
 
-    def __init__(self, home: Path, plan: Plan, name: str) -> None:
-        self.plan_id, self.name, self._home = plan.plan_id, name, home
+    def __init__(self, home: Path, plan: Plan, name: str, remedy: str = "backfill setup --replace") -> None:
+        self.plan_id, self.name, self._home, self._remedy = plan.plan_id, name, home, remedy
         self.segments: list[Segment] = []
         self._items: list[Items] = []
+        self._cuts: list[Items | None] = []
         self._admit(plan.shares[name])
         self.refresh()
 
@@ -161,17 +183,21 @@ class TrackPlan:
             self._admit(Segment(**orjson.loads(path.read_bytes())))
 
     def _admit(self, segment: Segment) -> None:
-        path = self._home / f"{self.name}.{len(self.segments)}.ids"
-        try:
-            items = Items(path)
-        except FileNotFoundError:
-            raise StateError(
-                "a file of the plan is missing", where=str(path), remedy="backfill setup --replace"
-            ) from None
-        if items.digest() != segment.digest:
-            raise StateError("a file of the plan was changed", where=str(path), remedy="backfill setup --replace")
+        stem = f"{self.name}.{len(self.segments)}"
+        items = self._opened(self._home / f"{stem}.ids", segment.width, segment.digest)
+        cuts = self._opened(self._home / f"{stem}.cuts", CUT_DIGITS + 1, segment.cuts) if segment.cuts else None
         self.segments.append(segment)
         self._items.append(items)
+        self._cuts.append(cuts)
+
+    def _opened(self, path: Path, width: int, digest: str) -> Items:
+        try:
+            items = Items(path, width)
+        except FileNotFoundError:
+            raise StateError("a file of the plan is missing", where=str(path), remedy=self._remedy) from None
+        if items.digest() != digest:
+            raise StateError("a file of the plan was changed", where=str(path), remedy=self._remedy)
+        return items
 
     @property
     def units_total(self) -> int:
@@ -193,10 +219,10 @@ class TrackPlan:
         self.refresh()
         if (there := self.find(kind, origin)) is not None:
             return there
-        packed = pack(sorted(items))
+        packed = pack(Share(sorted(items), batch))
         segment = make_segment(kind, packed, batch, first_unit=self.units_total, origin=origin, reason=reason)
         stem = f"{self.name}.{len(self.segments)}"
-        files.replace(self._home / f"{stem}.ids", packed)
+        _lay_down(self._home / stem, packed)
         files.replace(self._home / f"{stem}.json", orjson.dumps(asdict(segment), option=orjson.OPT_APPEND_NEWLINE))
         self._admit(segment)
         return segment
@@ -207,11 +233,14 @@ class TrackPlan:
         Raises:
             IndexError: there is no such unit.
         """
-        for segment, items in zip(self.segments, self._items, strict=True):
+        for segment, items, cuts in zip(self.segments, self._items, self._cuts, strict=True):
             at = number - segment.first_unit
             if 0 <= at < segment.units:
-                stretch = items.slice(at * segment.batch, (at + 1) * segment.batch)
-                return Unit(number, stretch, repeat=segment.kind == "recheck")
+                bounds = (at * segment.batch, (at + 1) * segment.batch)
+                if cuts is not None:
+                    start, *end = map(int, cuts.slice(at, at + 2))
+                    bounds = (start, end[0] if end else segment.tokens)
+                return Unit(number, items.slice(*bounds), repeat=segment.kind == "recheck")
         raise IndexError(number)
 
     def items(self, segment: Segment) -> tuple[str, ...]:
@@ -219,29 +248,61 @@ class TrackPlan:
         return self._items[self.segments.index(segment)].slice(0, segment.tokens)
 
 
-def pack(items: Iterable[int]) -> bytes:
-    """Items as lines of equal length."""
-    return "".join(f"{item:>{ITEM_DIGITS}}\n" for item in items).encode("ascii")
+class Packed(NamedTuple):
+    """A share as the bytes of its files; `cuts` is None where all units are equally large."""
+
+    items: bytes
+    width: int
+    cuts: bytes | None
+    units: int
+
+
+def pack(share: Share) -> Packed:
+    """Items as lines of equal length, and where each unit begins."""
+    texts = [str(item) for item in share.items]
+    width = max(map(len, texts), default=0) if texts and isinstance(share.items[0], str) else ITEM_DIGITS
+    items = "".join(f"{text:>{width}}\n" for text in texts).encode("ascii")
+    if not share.sizes:
+        return Packed(items, width + 1, None, -(-len(texts) // share.batch))
+    starts = [0, *accumulate(share.sizes)]
+    if starts.pop() != len(texts):
+        raise ValueError(f"the units are to hold {sum(share.sizes)} items, but there are {len(texts)}")
+    cuts = "".join(f"{start:>{CUT_DIGITS}}\n" for start in starts).encode("ascii")
+    return Packed(items, width + 1, cuts, len(starts))
+
+
+def _lay_down(stem: Path, packed: Packed) -> None:
+    files.replace(stem.with_name(f"{stem.name}.ids"), packed.items)
+    if packed.cuts is not None:
+        files.replace(stem.with_name(f"{stem.name}.cuts"), packed.cuts)
+
+
+def _packed(outline: Outline) -> dict[str, Packed]:
+    return {name: pack(Share(*share)) for name, share in outline.shares.items()}
 
 
 def make_segment(
-    kind: str, packed: bytes, batch: int, *, first_unit: int = 0, origin: str = "", reason: str = ""
+    kind: str, packed: Packed, batch: int, *, first_unit: int = 0, origin: str = "", reason: str = ""
 ) -> Segment:
     """Describe packed items as a segment."""
-    tokens = len(packed) // ITEM_BYTES
-    digest = hashlib.sha256(packed).hexdigest()
-    return Segment(kind, first_unit, -(-tokens // batch), tokens, batch, origin, reason, digest)
+    tokens = len(packed.items) // packed.width
+    digest = hashlib.sha256(packed.items).hexdigest()
+    cuts = "" if packed.cuts is None else hashlib.sha256(packed.cuts).hexdigest()
+    return Segment(kind, first_unit, packed.units, tokens, batch, origin, reason, digest, packed.width, cuts)
 
 
 def draft(outline: Outline) -> Plan:
-    """The plan that `write` would write. The time and the baseline figures are not part of its identity."""
-    segments = {name: make_segment("primary", pack(items), batch) for name, (items, batch) in outline.shares.items()}
-    identity = {
+    """The plan that `write` would write. The baseline figures are not part of its identity."""
+    packed = _packed(outline)
+    segments = {name: make_segment("primary", packed[name], outline.shares[name][1]) for name in packed}
+    identity: dict[str, Any] = {
         "version": VERSION,
         "warehouse": outline.warehouse,
         "split": outline.split,
         "tracks": {name: [segment.batch, segment.tokens, segment.digest] for name, segment in sorted(segments.items())},
     }
+    if outline.dataset != FIRST_DATASET:
+        identity |= {"dataset": outline.dataset, "made": outline.created_at}
     plan_id = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:ID_LENGTH]
     return Plan(plan_id, outline.warehouse, outline.split, outline.created_at, outline.baseline, segments)
 

@@ -190,7 +190,7 @@ class Door:
                 request.method,
                 URL(url, encoded=True),
                 data=request.body,
-                headers=self.source.headers,
+                headers=self.source.sign(request),
                 timeout=self._timeout,
                 allow_redirects=False,
                 trace_request_ctx=booking,

@@ -12,12 +12,12 @@ from backfill.config import Dome
 from backfill.engine.model import Request
 from backfill.errors import Refused, UpstreamUnusable
 from backfill.sources.common import excerpt, judge_status
-from backfill.sources.source import Answer
+from backfill.sources.source import Answer, Plain
 
 UNAUTHORIZED = 401
 
 
-class DomeSource:
+class DomeSource(Plain):
     """Dome by HTTP.
 
     Raises:

@@ -10,7 +10,7 @@ from backfill.config import Goldsky
 from backfill.engine.model import Request
 from backfill.errors import PageTooLarge, Refused, Unavailable, UpstreamUnusable
 from backfill.sources.common import judge_status
-from backfill.sources.source import Answer
+from backfill.sources.source import Answer, Plain
 
 TOO_LARGE = ("timed out", "statement timeout")
 TRANSIENT = ("overloaded", "reorganized", "try again", "internal error", "null value resolved")
@@ -19,7 +19,7 @@ ERRORS_KEY = b'"errors"'
 HEAD_BYTES = 64
 
 
-class GoldskySource:
+class GoldskySource(Plain):
     """One Goldsky project's subgraphs."""
 
     name = "goldsky"

@@ -23,8 +23,10 @@ class Source(Protocol):
 
     name: str
     base_url: str
-    headers: Mapping[str, str]
     ended: bool
+
+    def sign(self, request: Request) -> Mapping[str, str]:
+        """The headers of a request; made anew for each, because some upstreams want it signed."""
 
     def judge(self, answer: Answer) -> None:
         """Accept an answer by returning.
@@ -37,3 +39,13 @@ class Source(Protocol):
 
     def probe(self) -> Request:
         """The cheapest request that shows whether the upstream is there."""
+
+
+class Plain:
+    """The signing of an upstream that wants the same headers with every request."""
+
+    headers: Mapping[str, str]
+
+    def sign(self, _request: Request) -> Mapping[str, str]:
+        """See `Source.sign`."""
+        return self.headers

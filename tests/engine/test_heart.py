@@ -138,8 +138,11 @@ async def one_life(world: World, lifetime: float, *, planted: bool) -> bool:
     async with asyncio.timeout(lifetime) as mortal:
         async with open_sink(world, "s.t", Kept()) as sink, asyncio.TaskGroup() as group:
 
-            async def acknowledged_too_early(lines: Sequence[bytes]) -> None:
-                group.create_task(sink.write(lines))
+            async def durable(page: Page) -> None:
+                await sink.write(page.lines)
+
+            async def acknowledged_too_early(page: Page) -> None:
+                group.create_task(sink.write(page.lines))
 
             async def keep_saved() -> None:
                 while True:
@@ -147,7 +150,7 @@ async def one_life(world: World, lifetime: float, *, planted: bool) -> bool:
                     await asyncio.sleep(world.dice.uniform(0, 0.5))
 
             saver = group.create_task(keep_saved())
-            write = acknowledged_too_early if planted else sink.write
+            write = acknowledged_too_early if planted else durable
             pipeline = Pipeline(Echo(), world, write, world.keep, progress)
             crew = Crew(
                 "t",
@@ -233,8 +236,8 @@ class Desk:
     letters: list[DeadLetter] = field(default_factory=list)
     stop: StopSignal = field(default_factory=StopSignal)
 
-    async def write(self, lines: Sequence[bytes]) -> None:
-        self.written += lines
+    async def write(self, page: Page) -> None:
+        self.written += page.lines
 
     async def keep(self, letters: Sequence[DeadLetter]) -> None:
         self.letters += letters

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.engine.plan import Outline, Plan, PlanBook, draft, pack, split_items
+from backfill.engine.plan import Outline, Plan, PlanBook, Share, draft, pack, split_items
 from backfill.errors import StateError
 
 
@@ -129,7 +129,7 @@ def test_a_changed_file_of_the_plan_is_refused(book: PlanBook, plan: Plan, chang
 def test_a_changed_appended_segment_is_refused(book: PlanBook, plan: Plan) -> None:
     book.track(plan, "a").append("handover", [50, 51], 2, origin="b")
     path = book.home(plan.plan_id) / "a.1.ids"
-    path.write_bytes(pack([50, 52]))
+    path.write_bytes(pack(Share([50, 52], 2)).items)
     with pytest.raises(StateError, match="changed"):
         book.track(plan, "a")
 
@@ -180,7 +180,7 @@ def test_another_process_sees_an_appended_segment_by_looking_again(book: PlanBoo
 
 def test_an_append_that_was_killed_halfway_is_made_anew(book: PlanBook, plan: Plan) -> None:
     track = book.track(plan, "a")
-    (book.home(plan.plan_id) / "a.1.ids").write_bytes(pack([7, 8, 9]))
+    (book.home(plan.plan_id) / "a.1.ids").write_bytes(pack(Share([7, 8, 9], 3)).items)
     segment = track.append("handover", [80], 5, origin="b")
     again = book.track(plan, "a")
     assert again.segments[1] == segment and again.items(segment) == ("80",)

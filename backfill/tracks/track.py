@@ -1,0 +1,111 @@
+"""What every track is, whichever dataset it fills; and what a lane may know besides asking and reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+
+from backfill.engine.model import Lane, Request
+
+if TYPE_CHECKING:
+    from backfill.config import Config
+
+Scope = Literal["listing", "offsets", "windows", "blocks", "tokens", "conditions", "wallets"]
+"""What a track's items are, which decides how its units are planned:
+
+- listing: the names of listings, each read from its beginning to its end, page by page
+- offsets: stretches `from-to` of a listing that can be entered anywhere
+- windows: stretches `from-to` of time (unix seconds, half-open)
+- blocks: stretches `from-to` of the chain (block numbers, half-open)
+- tokens, conditions, wallets: `key@from-to`, or `key` alone where the source knows no time
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One way to fill a dataset.
+
+    `table` is where its rows land ("staging.x"), `upstream` the door it goes through ("local" for none), and `make`
+    gives its lane. `after` names the track of the same dataset whose history ends where this one's work begins, as long
+    as that one is usable and nobody asked for this one alone.
+    """
+
+    name: str
+    dataset: str
+    upstream: str
+    table: str
+    scope: Scope
+    make: Callable[[Config], Lane]
+    after: str = ""
+
+
+class Window(NamedTuple):
+    """A half-open stretch of time (unix seconds), blocks or offsets."""
+
+    start: int
+    end: int
+
+
+class Item(NamedTuple):
+    """An item of a plan taken apart; `key` is empty where the item is only a stretch."""
+
+    key: str
+    window: Window | None
+
+
+def item(key: str = "", window: Window | None = None) -> str:
+    """The text of an item in a plan."""
+    if window is None:
+        return key
+    stretch = f"{window.start}-{window.end}"
+    return f"{key}@{stretch}" if key else stretch
+
+
+def read_item(text: str) -> Item:
+    """Take apart what `item` has written.
+
+    Raises:
+        ValueError: it has not.
+    """
+    key, at, stretch = text.rpartition("@")
+    start, dash, end = stretch.partition("-")
+    if not dash:
+        return Item(text, None)
+    if key == "" and at:
+        raise ValueError(f"{text!r} is no item")
+    return Item(key, Window(int(start), int(end)))
+
+
+@runtime_checkable
+class Headed(Protocol):
+    """A lane whose upstream can be asked how far its data goes."""
+
+    def head(self) -> Request:
+        """The request that shows it."""
+
+    def read_head(self, body: bytes) -> int:
+        """Unix seconds before which nothing is missing (exclusive).
+
+        Raises:
+            Unreadable: the answer does not say.
+            UpstreamUnusable: it says that the data is broken (indexing errors, say).
+        """
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A lane whose upstream can be asked how many rows it has, so that requests are packed by that."""
+
+    measure_batch: int
+    """Most keys in one request."""
+
+    def measure(self, keys: Sequence[str]) -> Request:
+        """The request for the number of rows of each key."""
+
+    def read_measure(self, keys: Sequence[str], body: bytes) -> Mapping[str, int]:
+        """Rows by key; keys of which nothing is known are left out.
+
+        Raises:
+            Unreadable: the answer is none.
+        """
