@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Protocol
 
 
@@ -45,9 +44,6 @@ class DeadLetter:
     raw: str
 
 
-NOTHING: Mapping[str, Sequence[bytes]] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """What one answer became. `lines` are rows in JSONEachRow; decoded rows = lines + letters.
@@ -60,7 +56,7 @@ class Page:
     asked: int
     letters: Sequence[DeadLetter] = ()
     next: str | None = None
-    asides: Mapping[str, Sequence[bytes]] = NOTHING
+    asides: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 A plan is a header (`plan.json`, `plan.<dataset>.json`) and, in `plans/<id>/`, the items of each track, one a line and
 all lines equally long: any unit is read at once, without converting anything. Units have equally many items, or as
 many as a second file says, where the planner packed them by what there is to fetch. A plan's id is the hash of its
-content and of the warehouse it was made for. What a track is asked beyond its share (items that the other track could not map, or
-that came back short) is appended as further segments, each as immutable as the first; unit numbers go on counting.
+content and of the warehouse it was made for. What a track is asked beyond its share (items that the other track could
+not map, or that came back short) is appended as further segments, each as immutable as the first; unit numbers go on
+counting.
 """
 
 from __future__ import annotations
