@@ -30,6 +30,7 @@ SECRET_NAMES = (
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?Z)?$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 
 
@@ -64,6 +65,7 @@ class Run(Section):
     stall_after_s: Seconds = 60
     drain_s: Annotated[float, Field(ge=0)] = 30
     split: Literal["even", "balanced"] = "even"
+    history_from: Moment = "2022-11-21"
 
 
 class WarehouseConfig(Section):
@@ -129,7 +131,9 @@ class Subgraphs(Section):
 
 
 class Goldsky(Upstream):
-    """Goldsky's hosted subgraphs."""
+    """Goldsky's hosted subgraphs; after `complete_until` they may be current, but no longer complete."""
+
+    complete_until: Moment = "2026-04-28T11:00:00Z"
 
     base_url: Url = "https://api.goldsky.com/api/public/project_cl6mb8i9h0003e201j6li0diw/subgraphs"
     limits: tuple[Limit, ...] = (Limit(requests=50, seconds=10),)
@@ -137,28 +141,30 @@ class Goldsky(Upstream):
 
 
 class Clob(Upstream):
-    """Polymarket's order book API (used from the fills release on)."""
+    """Polymarket's order book API."""
 
     base_url: Url = "https://clob.polymarket.com"
     limits: tuple[Limit, ...] = (Limit(requests=500, seconds=10),)
 
 
 class DataApi(Upstream):
-    """Polymarket's Data API v2 (used from the fills release on)."""
+    """Polymarket's Data API; version 1 was to be retired on 2026-10-24."""
+
+    version: Literal[1, 2] = 2
 
     base_url: Url = "https://data-api.polymarket.com"
     limits: tuple[Limit, ...] = (Limit(requests=150, seconds=10),)
 
 
 class Gamma(Upstream):
-    """Polymarket's market catalogue (used from the fills release on)."""
+    """Polymarket's market catalogue."""
 
     base_url: Url = "https://gamma-api.polymarket.com"
     limits: tuple[Limit, ...] = (Limit(requests=150, seconds=10),)
 
 
 class Polygon(Section):
-    """A Polygon RPC node (used from the fills release on)."""
+    """A Polygon RPC node."""
 
     rpc_url: Url = "https://polygon-bor-rpc.publicnode.com"
     block_range: Annotated[int, Field(ge=1)] = 1000
@@ -181,27 +187,179 @@ class Upstreams(Section):
 Workers = Annotated[int, Field(ge=1, le=1024)]
 
 
-class DomeTokens(Section):
-    """How many workers the Dome track has, and how many ids go into one request (Dome takes 100)."""
+class TrackConfig(Section):
+    """How many requests of a track are under way at once, and whether it runs without being asked for by name."""
+
+    workers: Workers = 8
+    enabled: bool = True
+
+
+class DomeTokens(TrackConfig):
+    """Token ids in one request; Dome takes 100."""
 
     workers: Workers = 16
     batch: Annotated[int, Field(ge=1, le=100)] = 100
-    enabled: bool = True
 
 
-class GoldskyTokens(Section):
-    """The same for Goldsky, which returns at most 1,000 rows a request."""
+class GoldskyTokens(TrackConfig):
+    """Token ids in one request; Goldsky returns at most 1,000 rows."""
 
     workers: Workers = 32
     batch: Annotated[int, Field(ge=1, le=1000)] = 1000
-    enabled: bool = True
+
+
+class Local(TrackConfig):
+    """Keys computed at once; nothing is asked."""
+
+    workers: Workers = 2
+    batch: Annotated[int, Field(ge=1, le=10_000)] = 500
+
+
+class Single(TrackConfig):
+    """One key, or one stretch, in a request: the upstream takes no more."""
+
+    batch: Annotated[int, Field(ge=1, le=1)] = 1
+
+
+class Listing(TrackConfig):
+    """Rows of a listing that one unit reads; a page holds fewer."""
+
+    batch: Annotated[int, Field(ge=1)] = 10_000
+
+
+class Windows(TrackConfig):
+    """Hours of one unit."""
+
+    hours: Annotated[int, Field(ge=1)] = 24
+
+
+class Blocks(TrackConfig):
+    """Blocks of one unit; how many one request asks for is the upstream's `block_range`."""
+
+    batch: Annotated[int, Field(ge=1)] = 20_000
+
+
+class GoldskyFills(TrackConfig):
+    """Tokens in one request, and rows that one is packed to hold; Goldsky returns at most 1,000 for each side."""
+
+    workers: Workers = 20
+    batch: Annotated[int, Field(ge=1, le=1000)] = 500
+    rows: Annotated[int, Field(ge=1)] = 900
+
+
+class DataApiConditions(TrackConfig):
+    """Conditions in one request, of which the Data API takes 20, and rows that one is packed to hold."""
+
+    workers: Workers = 16
+    batch: Annotated[int, Field(ge=1, le=20)] = 20
+    rows: Annotated[int, Field(ge=1)] = 900
+
+
+class GoldskyKeys(TrackConfig):
+    """Keys in one request; Goldsky returns at most 1,000 rows."""
+
+    batch: Annotated[int, Field(ge=1, le=1000)] = 1000
+
+
+class DataApiKeys(TrackConfig):
+    """Conditions in one request, of which the Data API takes 20."""
+
+    batch: Annotated[int, Field(ge=1, le=20)] = 20
+
+
+class GammaMarkets(Single):
+    """Two listings, side by side."""
+
+    workers: Workers = 2
+
+
+class Asked(Single):
+    """One key in a request, and only when it is asked for by name."""
+
+    workers: Workers = 16
+    enabled: bool = False
+
+
+class AskedWindows(Windows):
+    """Hours of one unit; only when it is asked for by name."""
+
+    workers: Workers = 4
+    enabled: bool = False
+
+
+class LocalWallets(Local):
+    """Addresses computed at once."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000)] = 2000
+
+
+class GoldskyWallets(GoldskyKeys):
+    """Addresses in one request, each asked for twice, as wallet and as owner."""
+
+    batch: Annotated[int, Field(ge=1, le=500)] = 500
+
+
+class Wide(Single):
+    """One key in a request, many requests at once."""
+
+    workers: Workers = 16
+
+
+class Transfers(Blocks):
+    """Blocks of one unit; transfers are many."""
+
+    batch: Annotated[int, Field(ge=1)] = 5_000
 
 
 class Tracks(Section):
-    """The tracks of this release."""
+    """Every track by its name."""
 
     dome_tokens: DomeTokens = DomeTokens()
     goldsky_tokens: GoldskyTokens = GoldskyTokens()
+    derive_tokens: Local = Local()
+    gamma_markets: GammaMarkets = GammaMarkets()
+    clob_markets: Listing = Listing()
+    goldsky_fills: GoldskyFills = GoldskyFills()
+    data_api_fills: DataApiConditions = DataApiConditions()
+    chain_fills: Blocks = Blocks()
+    dome_fills: Asked = Asked()
+    clob_fills: AskedWindows = AskedWindows()
+    goldsky_payouts: GoldskyKeys = GoldskyKeys()
+    data_api_payouts: DataApiKeys = DataApiKeys()
+    chain_payouts: Blocks = Blocks()
+    derive_wallets: LocalWallets = LocalWallets()
+    goldsky_wallets: GoldskyWallets = GoldskyWallets()
+    gamma_wallets: Wide = Wide()
+    dome_wallets: Asked = Asked()
+    chain_transfers: Transfers = Transfers()
+    data_api_positions: Wide = Wide()
+    goldsky_activity: Windows = Windows()
+    data_api_activity: Asked = Asked()
+    chain_activity: Blocks = Blocks()
+
+
+class Raw(Section):
+    """Whether answers are kept as they came, and how much of them (compressed, in gigabytes)."""
+
+    keep: bool = True
+    max_gb: Annotated[float, Field(gt=0)] = 20
+
+
+class Sync(Section):
+    """How far `sync` and a run that goes on reach back behind what is covered already."""
+
+    overlap_s: Annotated[int, Field(ge=0)] = 3600
+
+
+class Quality(Section):
+    """What `quality` refuses; shares between 0 and 1."""
+
+    duplicates: Annotated[int, Field(ge=0)] = 0
+    bad_rows: Annotated[int, Field(ge=0)] = 0
+    unmapped_share: Share = 0.05
+    side_share: tuple[Share, Share] = (0.2, 0.8)
+    taker_share: tuple[Share, Share] = (0.0, 0.7)
+    empty_months: Annotated[int, Field(ge=0)] = 0
 
 
 class Gates(Section):
@@ -249,8 +407,11 @@ class Config(Section):
 
     run: Run = Run()
     warehouse: WarehouseConfig = WarehouseConfig()
+    raw: Raw = Raw()
+    sync: Sync = Sync()
     upstreams: Upstreams = Upstreams()
     tracks: Tracks = Tracks()
+    quality: Quality = Quality()
     gates: Gates = Gates()
     baseline_wallets: tuple[BaselineWallet, ...] = ()
 

@@ -22,7 +22,7 @@ from backfill.engine.retry import Policy
 from backfill.errors import PageTooLarge, Refused, Throttled, Unavailable, Unreadable, UpstreamUnusable
 from backfill.sources.client import Door
 from backfill.sources.common import judge_status
-from backfill.sources.source import Answer
+from backfill.sources.source import Answer, Plain
 from tests.clock import BEGIN, now, run
 from tests.quiet import Kept
 
@@ -39,7 +39,7 @@ class Reply:
     takes: float = 0.05
 
 
-class Upstream:
+class Upstream(Plain):
     """Fits `Source` and the piece of aiohttp's session that the door uses; plays `script`, then `after` for ever."""
 
     name, base_url, ended = "pretend", "http://pretend", False
