@@ -221,8 +221,9 @@ def fill(log: Log) -> Fill:
         ValueError: the log is none.
     """
     topic, order_hash, maker, taker = log["topics"]
-    hashes = _fromhex(order_hash[2:] + maker[26:] + taker[26:] + log["transactionHash"][2:])
-    if len(hashes) != 104 or not len(order_hash) == len(maker) == len(taker) == _TOPIC_CHARS:
+    tx = log["transactionHash"]
+    hashes = _fromhex(order_hash[2:] + maker[26:] + taker[26:] + tx[2:])
+    if len(hashes) != 104 or not len(order_hash) == len(maker) == len(taker) == len(tx) == _TOPIC_CHARS:
         raise ValueError("topics or transaction hash are not of 32 bytes")
     if not maker.startswith(_ADDRESS_HEAD) or not taker.startswith(_ADDRESS_HEAD):
         raise ValueError("maker or taker is no address")
@@ -239,7 +240,7 @@ def fill(log: Log) -> Fill:
     if token_id == 0:
         raise ValueError("token id 0")
     return Fill(
-        log["transactionHash"].lower(),
+        tx.lower(),
         int(log["logIndex"], 16),
         int(log["blockNumber"], 16),
         order_hash.lower(),
