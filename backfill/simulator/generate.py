@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .ids import NEG_RISK_ORACLE, UMA_ORACLE, condition_id, token_id
 from .model import Market
@@ -19,6 +19,12 @@ CUTOVER = 1_777_374_000
 SINGLE_SHARE = 0.08
 """Share of the traded tokens whose sister token never traded."""
 DAY = 86_400
+GROUP_SIZE = 8
+"""Questions of one neg-risk market at most, in a full world."""
+TIE_SHARE = 0.06
+"""Share of the closed markets of a full world that pay half for each share."""
+LATE_SHARE = 0.6
+"""Share of a full world's markets open at the cutover that end afterwards, where their date is before `late`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +36,34 @@ class Shares:
     unknown_both: float
 
 
-def make_markets(seed: int, traded: int, neg_risk: float) -> tuple[list[Market], list[int]]:
-    """Markets such that exactly `traded` of their tokens have traded, and those tokens."""
+def make_markets(seed: int, traded: int, neg_risk: float, late: int | None = None) -> tuple[list[Market], list[int]]:
+    """Markets such that exactly `traded` of their tokens have traded, and those tokens.
+
+    With `late` (unix seconds, the end of history) they are those of a full world: questions of neg-risk markets belong
+    together, some markets end after the cutover, and some end without a winner.
+    """
     rng = random.Random(f"markets:{seed}")
     singles = round(traded * SINGLE_SHARE)
     singles += (traded - singles) % 2
     pairs = (traded - singles) // 2
     alone = [True] * singles + [False] * pairs
     rng.shuffle(alone)
-    markets = [_market(rng, number, rng.random() < neg_risk) for number in range(len(alone))]
+    groups: dict[int, bytes] | None = None if late is None else {}
+    markets = [_market(rng, number, rng.random() < neg_risk, groups) for number in range(len(alone))]
+    if late is not None:
+        markets = _ended(seed, _same_events(markets), late)
     tokens: list[int] = []
     for market, single in zip(markets, alone, strict=True):
         tokens.extend(rng.sample(market.tokens, 1) if single else market.tokens)
     return markets, tokens
 
 
-def _market(rng: random.Random, number: int, neg_risk: bool) -> Market:
-    condition = condition_id(NEG_RISK_ORACLE if neg_risk else UMA_ORACLE, rng.randbytes(32))
+def _market(rng: random.Random, number: int, neg_risk: bool, groups: dict[int, bytes] | None) -> Market:
+    question = rng.randbytes(32)
+    if neg_risk and groups is not None:
+        group = groups.setdefault(number // GROUP_SIZE, question[:-1])
+        question = group + bytes([number % GROUP_SIZE])
+    condition = condition_id(NEG_RISK_ORACLE if neg_risk else UMA_ORACLE, question)
     text = words(rng, number, neg_risk)
     start = rng.randrange(FIRST_START, LAST_START)
     end = start + rng.randrange(DAY // 24, 180 * DAY)
@@ -66,7 +83,34 @@ def _market(rng: random.Random, number: int, neg_risk: bool) -> Market:
         volume=rng.randrange(10**9) / 10**4,
         neg_risk=neg_risk,
         game_start=start + DAY if "Games" in text.tags else None,
+        question_id=f"0x{question.hex()}",
     )
+
+
+def _same_events(markets: list[Market]) -> list[Market]:
+    """The questions of one neg-risk market stand in one event."""
+    events: dict[str | None, str | None] = {}
+    return [
+        replace(market, event_slug=events.setdefault(market.neg_risk_market, market.event_slug))
+        if market.neg_risk
+        else market
+        for market in markets
+    ]
+
+
+def _ended(seed: int, markets: list[Market], late: int) -> list[Market]:
+    """Ends after the cutover, and ends without a winner."""
+    rng = random.Random(f"ends:{seed}")
+    return [_end(rng, market, late) for market in markets]
+
+
+def _end(rng: random.Random, market: Market, late: int) -> Market:
+    ends, tied, winner = rng.random() < LATE_SHARE, rng.random() < TIE_SHARE, rng.randrange(2)
+    if market.closed_at is None and market.end is not None and CUTOVER < market.end < late and ends:
+        market = replace(market, closed_at=market.end, winner=winner)
+    if market.winner is not None and tied:
+        market = replace(market, winner=None, payouts=(1, 1))
+    return market
 
 
 def pick_unknown(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 Upstream = Literal["dome", "goldsky", "data_api", "gamma", "clob", "polygon"]
@@ -44,6 +44,28 @@ class Market:
     volume: float
     neg_risk: bool | None
     game_start: int | None = None
+    question_id: str | None = None
+    """What the oracle was asked: 0x and 64 hex digits. None where the recording does not say."""
+    payouts: tuple[int, int] | None = None
+    """Numerators by outcome where the market did not resolve to one side: (1, 1) pays half for each share."""
+
+    @property
+    def numerators(self) -> tuple[int, int] | None:
+        """What each outcome's shares pay, as a ratio; None while unresolved."""
+        if self.winner is None:
+            return self.payouts
+        return (1, 0) if self.winner == 0 else (0, 1)
+
+    @property
+    def neg_risk_market(self) -> str | None:
+        """Id of the neg-risk market that this one is a question of: its question id without the number at the end."""
+        return f"{self.question_id[:-2]}00" if self.neg_risk and self.question_id else None
+
+    def at(self, moment: int) -> Market:
+        """The market as it was known just before a moment (unix seconds): what ended later was still open."""
+        if self.closed_at is None or self.closed_at < moment:
+            return self
+        return replace(self, closed_at=None, winner=None, payouts=None)
 
 
 class Fill(NamedTuple):

@@ -11,9 +11,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from .accounts import invent
+from .blocks import HEAD_TIME
 from .dumps import Dumps, Format, write_dumps
 from .fills import BASELINE_WALLETS, assign_owners, make_fills
 from .generate import Shares, make_markets, pick_unknown
+from .history import Story, make_ledger
+from .ledger import Ledger, WalletPair
+from .lively import Plan, lively_fills
 from .model import UPSTREAMS, Fill, Mapping, Market, Upstream
 from .real import read_real
 
@@ -21,6 +26,9 @@ REAL_TRADED = 118_870
 """Distinct token ids with fills in the system that is to be back-filled."""
 REAL_MAPPED = 41_130
 """Those of them already in its token map."""
+
+FEWEST_ACCOUNTS = 40
+TOKENS_FOR_AN_ACCOUNT = 8
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,10 @@ class World:
     dome_tokens: frozenset[int]
     goldsky_tokens: frozenset[int]
     wallets: tuple[str, ...] = field(default=BASELINE_WALLETS)
+    after_cutover: float = 0.0
+    """Share of the ledger's orders that are V2."""
+    plan: Plan | None = None
+    """How many fills a full world has; None for a plain one, of one to five fills a token."""
 
     @classmethod
     def generate(
@@ -51,11 +63,24 @@ class World:
         unknown_both: float = 0.01,
         neg_risk: float = 0.3,
         wallets: Sequence[str] = BASELINE_WALLETS,
+        after_cutover: float = 0.25,
+        full: bool = False,
+        busy: float = 0.0,
+        bursts: int = 0,
     ) -> World:
-        """Make a world up. The `unknown_…` shares are of traded tokens and disjoint; `neg_risk` is of markets."""
+        """Make a world up. The `unknown_…` shares are of traded tokens and disjoint; `neg_risk` is of markets.
+
+        `after_cutover` is the share of the ledger's orders that are V2. A `full` world has all that occurs before the
+        cutover too: mints, merges, equal fills, orders filled twice, conversions, ties, trades within a market's life.
+        `busy` (mean fills by token, heavy-tailed) and `bursts` (tokens with more than 1,000 fills in one second, the
+        first of them with thousands besides) make a full world.
+        """
         if not 0 <= mapped <= traded or traded < 1:
             raise ValueError(f"mapped must be between 0 and traded, and traded at least 1: got {mapped} of {traded}")
-        markets, tokens = make_markets(seed, traded, neg_risk)
+        if not 0 <= after_cutover < 1 or busy < 0 or bursts < 0:
+            raise ValueError("after_cutover must be at least 0 and below 1, busy and bursts not negative")
+        plan = Plan(busy, bursts) if full or busy or bursts else None
+        markets, tokens = make_markets(seed, traded, neg_risk, HEAD_TIME if plan else None)
         shares = Shares(unknown_dome, unknown_goldsky, unknown_both)
         not_dome, not_goldsky = pick_unknown(seed, markets, tokens, shares)
         truth = _truth(markets)
@@ -68,6 +93,8 @@ class World:
             dome_tokens=frozenset(truth.keys() - not_dome),
             goldsky_tokens=frozenset(truth.keys() - not_goldsky),
             wallets=tuple(wallets),
+            after_cutover=after_cutover,
+            plan=plan,
         ).with_mapped(mapped)
 
     @classmethod
@@ -120,14 +147,42 @@ class World:
 
     @cached_property
     def fills(self) -> list[Fill]:
-        """Every fill, in time order. Made when first asked for."""
+        """Every V1 fill, in time order. Made when first asked for."""
+        if self.plan is not None:
+            crowd = [pair.wallet for pair in self.accounts]
+            return lively_fills(self.seed, self.markets, self.traded, self.owners, crowd, self.plan)
         neg_risk = {token: self.truth[token].neg_risk for token in self.traded}
         return make_fills(self.seed, self.traded, neg_risk, self.owners)
 
+    @cached_property
+    def accounts(self) -> list[WalletPair]:
+        """Made-up accounts that trade before the cutover: those of a full world, whose wallets derive from owners."""
+        count = max(FEWEST_ACCOUNTS, len(self.traded) // TOKENS_FOR_AN_ACCOUNT)
+        return [] if self.plan is None else invent(f"old:{self.seed}", count)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Everything that happened on the world's chain. Made when first asked for."""
+        story = Story(
+            seed=self.seed,
+            markets=self.markets,
+            traded=self.traded,
+            neg_risk={token: truth.neg_risk for token, truth in self.truth.items()},
+            fills=self.fills,
+            accounts=self.accounts,
+            after_cutover=self.after_cutover,
+            bursts=self.plan is not None and self.plan.bursts > 0,
+        )
+        return make_ledger(story)
+
     def write_dumps(self, folder: str | Path, formats: Iterable[Format] = ("parquet",)) -> Dumps:
-        """Write the fills (once in each format) and the existing token map as files to import."""
+        """Write the fills (once in each format) and the existing token map as files to import.
+
+        They are the rows of a subgraph: of two with one id it has the later one.
+        """
         existing = {token: self.truth[token] for token in self.traded if token in self.mapped}
-        return write_dumps(Path(folder), self.fills, existing, tuple(formats))
+        fills = list({fill.id: fill for fill in self.fills}.values())
+        return write_dumps(Path(folder), fills, existing, tuple(formats))
 
     def _mapping_order(self) -> list[int]:
         """Traded tokens in the order in which the old system came to know them: mostly whole markets."""
