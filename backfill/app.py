@@ -6,42 +6,43 @@ import asyncio
 import datetime as dt
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 import orjson
 
 from backfill import files
 from backfill.config import Config
+from backfill.engine.archive import GIGABYTE, Archive
 from backfill.engine.checkpoint import CheckpointFile, now_text
 from backfill.engine.deadletters import DeadLetters
 from backfill.engine.desk import Desk, lock_path
-from backfill.engine.limits import RateGate
-from backfill.engine.model import DeadLetter
-from backfill.engine.pipeline import Pipeline
+from backfill.engine.model import DeadLetter, Lane, Page, Unit
+from backfill.engine.pipeline import Answered, Pipeline
 from backfill.engine.plan import Plan, PlanBook
 from backfill.engine.stop import DrainOver, StopSignal
 from backfill.errors import StateError, UpstreamUnusable
 from backfill.files import held
 from backfill.log import Logger
 from backfill.sources.client import Door, open_session
-from backfill.sources.dome import DomeSource
-from backfill.sources.goldsky import GoldskySource
-from backfill.sources.source import Source
+from backfill.sources.local import LocalDoor
+from backfill.sources.opening import open_door
+from backfill.stages.legs import Named, Runner
 from backfill.stages.setup import fingerprint
-from backfill.stages.tokens import Relay, Runner
+from backfill.stages.tokens import Relay
+from backfill.tracks import catalog
 from backfill.tracks.tokens import TOKEN_TRACKS, lane
+from backfill.tracks.track import Track
 from backfill.warehouse.client import Warehouse, open_warehouse
 from backfill.warehouse.migrate import migrate_up
 from backfill.warehouse.patience import patiently
 from backfill.warehouse.sink import open_sink
 
-if TYPE_CHECKING:
-    import aiohttp
-
+T = TypeVar("T", bound=Named)
+AnyDoor = Door | LocalDoor | UpstreamUnusable
 MERGE_LOCK = "merge"
 
 
@@ -80,33 +81,6 @@ def work_left(config: Config, plan: Plan, only: str | None = None) -> dict[str, 
     return left
 
 
-def make_source(config: Config, upstream: str) -> Source | UpstreamUnusable:
-    """The client of an upstream; the error instead when it cannot even be asked."""
-    try:
-        if upstream == "dome":
-            return DomeSource(config.upstreams.dome, config.secrets.dome_api_key)
-        return GoldskySource(config.upstreams.goldsky)
-    except UpstreamUnusable as error:
-        return error
-
-
-@contextmanager
-def open_door(
-    config: Config, upstream: str, session: aiohttp.ClientSession, log: Logger
-) -> Iterator[Door | UpstreamUnusable]:
-    """The door to an upstream, with its rate windows shared through the checkpoint folder."""
-    source = make_source(config, upstream)
-    if isinstance(source, UpstreamUnusable):
-        yield source
-        return
-    settings = getattr(config.upstreams, upstream)
-    gate = RateGate(settings.limits, config.run.checkpoint_dir / "rates" / f"{upstream}.log")
-    try:
-        yield Door(source, session, gate, log, timeout_s=settings.timeout_s)
-    finally:
-        gate.close()
-
-
 @asynccontextmanager
 async def ready_warehouse(config: Config, log: Logger) -> AsyncIterator[Warehouse]:
     """The warehouse with its schema in place; waits for one that is away."""
@@ -137,93 +111,83 @@ class RunFile:
             return
 
 
+@dataclass(frozen=True, slots=True)
+class Work(Generic[T]):
+    """What one track is to do, how, and where its rows go."""
+
+    track: T
+    lane: Lane
+    table: str
+    book: PlanBook
+    plan: Plan
+
+
 @dataclass(slots=True)
-class TokenRun:
-    """Everything a run of the token tracks holds open."""
+class TrackRun:
+    """What a run of some tracks holds open."""
 
     config: Config
-    plan: Plan
     log: Logger
     run_id: str
     stop: StopSignal
-    only: str | None = None
     workers: int | None = None
+    letters: DeadLetters = field(init=False)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The tracks of the plan that this process runs."""
-        return tuple(name for name in self.plan.shares if self.only in (None, name))
+    def __post_init__(self) -> None:
+        self.letters = DeadLetters(self.config.run.data_dir)
 
-    @contextmanager
-    def leases(self) -> Iterator[None]:
-        """Hold this process's tracks.
-
-        Raises:
-            TrackHeld: another process works on one of them.
-        """
-        with ExitStack() as stack:
-            for name in self.names:
-                stack.enter_context(held(lock_path(self.config.run.checkpoint_dir, name), what=name))
-            yield
-
-    @asynccontextmanager
-    async def relay(self, warehouse: Warehouse) -> AsyncIterator[Relay]:
-        """The relay with all that its tracks need; what was done is saved when the block ends, however it ends.
-
-        Raises:
-            StateError: the plan was made for another warehouse, or a checkpoint does not fit.
-        """
-        await self._check_warehouse(warehouse)
-        letters = DeadLetters(self.config.run.data_dir)
-        async with AsyncExitStack() as stack:
-            stamped = any(getattr(self.config.upstreams, t.upstream).limits for t in TOKEN_TRACKS.values())
-            session = await stack.enter_async_context(open_session(stamped=stamped))
-            runners = {name: await self._runner(name, stack, session, warehouse, letters) for name in self.names}
-            others = tuple(name for name in self.plan.shares if name not in runners)
-            async with self._upkeep([runner.desk for runner in runners.values()]):
-                yield Relay(runners, others, warehouse, letters, self.stop)
-
-    async def _check_warehouse(self, warehouse: Warehouse) -> None:
+    async def _check_warehouse(self, warehouse: Warehouse, plans: Iterable[Plan]) -> None:
         here = await patiently(lambda: fingerprint(self.config, warehouse), self.log, stage="start")
-        if here != self.plan.warehouse:
-            raise StateError(
-                f"plan {self.plan.plan_id} was made for another warehouse",
-                where=str(self.config.run.checkpoint_dir),
-                remedy="use that warehouse, or backfill setup --replace",
-            )
+        for plan in plans:
+            if here != plan.warehouse:
+                raise StateError(
+                    f"plan {plan.plan_id} was made for another warehouse",
+                    where=str(self.config.run.checkpoint_dir),
+                    remedy="use that warehouse, or make the plan anew with --replace",
+                )
 
-    async def _runner(
-        self,
-        name: str,
-        stack: AsyncExitStack,
-        session: aiohttp.ClientSession,
-        warehouse: Warehouse,
-        letters: DeadLetters,
-    ) -> Runner:
-        track, settings = TOKEN_TRACKS[name], getattr(self.config.tracks, name)
-        log = self.log.bind(track=name)
-        desk = self._desk(name, log, self.workers or settings.workers)
-        desk.letters = letters.count(name)
-        door = stack.enter_context(open_door(self.config, track.upstream, session, log))
+    async def _runner(self, work: Work[T], door: AnyDoor, stack: AsyncExitStack, warehouse: Warehouse) -> Runner[T]:
+        track, settings = work.track, getattr(self.config.tracks, work.track.name)
+        log = self.log.bind(track=track.name)
+        desk = self._desk(work, log, self.workers or settings.workers)
+        desk.letters = self.letters.count(track.name)
         pipeline = None
-        if isinstance(door, Door):
-            sink = await stack.enter_async_context(open_sink(warehouse, f"staging.{track.table}", log))
+        if not isinstance(door, UpstreamUnusable):
+            write = await landing(warehouse, work.table, getattr(track, "asides", ()), stack, log)
             desk.cooling = lambda: door.state != "open"
             desk.counted = lambda: (door.figures.retries, door.figures.throttled)
 
             async def keep(rows: Sequence[DeadLetter]) -> None:
-                await keep_letters(letters, name, rows, log)
+                await keep_letters(self.letters, track.name, rows, log)
                 desk.letters += len(rows)
 
-            pipeline = Pipeline(lane(name, self.config), door, sink.write, keep, desk.progress)
-        return Runner(track, desk, door, pipeline, settings.batch, self.config.run.stall_after_s)
+            archive = self._archive(work, log)
+            pipeline = Pipeline(work.lane, door, write, keep, desk.progress, archive)
+        batch = getattr(settings, "batch", 1)
+        return Runner(track, desk, door, pipeline, batch, self.config.run.stall_after_s)
 
-    def _desk(self, name: str, log: Logger, workers: int) -> Desk:
-        folder = self.config.run.checkpoint_dir
-        file = CheckpointFile(folder, name)
-        progress = file.load(self.plan.plan_id, warn=lambda text: log.warning("checkpoint_fallback", detail=text))
-        plan = PlanBook(folder).track(self.plan, name)
-        return Desk(name, plan, progress, file, log, self.run_id, workers)
+    def _desk(self, work: Work[T], log: Logger, workers: int) -> Desk:
+        name, plan = work.track.name, work.plan
+        file = CheckpointFile(self.config.run.checkpoint_dir, name)
+        progress = file.load(plan.plan_id, warn=lambda text: log.warning("checkpoint_fallback", detail=text))
+        return Desk(name, work.book.track(plan, name), progress, file, log, self.run_id, workers)
+
+    def _archive(self, work: Work[T], log: Logger) -> Any:
+        """What keeps the answers of a track; None when nothing is to be kept."""
+        raw = self.config.raw
+        if not raw.keep:
+            return None
+
+        def full(used: int) -> None:
+            log.warning("raw_limit_reached", used_gb=round(used / GIGABYTE, 3), max_gb=raw.max_gb)
+
+        folder = self.config.run.data_dir / "raw"
+        archive = Archive(folder, work.track.name, work.plan.plan_id, raw.max_gb * GIGABYTE, full)
+
+        async def keep(unit: Unit, answered: Answered) -> None:
+            await until_taken(lambda: archive.keep(unit, answered), log, "raw_not_written")
+
+        return keep
 
     @asynccontextmanager
     async def _upkeep(self, desks: list[Desk]) -> AsyncIterator[None]:
@@ -262,16 +226,151 @@ class TokenRun:
         await self._saved(desk)
 
 
+@dataclass(slots=True)
+class TokenRun(TrackRun):
+    """Everything a run of the token tracks holds open; they share one plan. `only` names the one that is to run."""
+
+    plan: Plan = field(kw_only=True)
+    only: str | None = field(default=None, kw_only=True)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tracks of the plan that this process runs."""
+        return tuple(name for name in self.plan.shares if self.only in (None, name))
+
+    @contextmanager
+    def leases(self) -> Iterator[None]:
+        """Hold this process's tracks.
+
+        Raises:
+            TrackHeld: another process works on one of them.
+        """
+        with leases(self.config, self.names):
+            yield
+
+    @asynccontextmanager
+    async def relay(self, warehouse: Warehouse) -> AsyncIterator[Relay]:
+        """The relay with all that its tracks need; what was done is saved when the block ends, however it ends.
+
+        Raises:
+            StateError: the plan was made for another warehouse, or a checkpoint does not fit.
+        """
+        await self._check_warehouse(warehouse, [self.plan])
+        book = PlanBook(self.config.run.checkpoint_dir)
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(open_session(stamped=stamped(self.config, TOKEN_TRACKS.values())))
+            runners = {}
+            for name in self.names:
+                track = TOKEN_TRACKS[name]
+                door = stack.enter_context(open_door(self.config, track.upstream, session, self.log.bind(track=name)))
+                work = Work(track, lane(name, self.config), f"staging.{track.table}", book, self.plan)
+                runners[name] = await self._runner(work, door, stack, warehouse)
+            others = tuple(name for name in self.plan.shares if name not in runners)
+            async with self._upkeep([runner.desk for runner in runners.values()]):
+                yield Relay(runners, others, warehouse, self.letters, self.stop)
+
+
+@dataclass(slots=True)
+class DatasetRun(TrackRun):
+    """Everything a run of tracks with plans of their own holds open."""
+
+    @asynccontextmanager
+    async def runners(
+        self, warehouse: Warehouse, plans: Mapping[str, Plan], doors: Mapping[str, AnyDoor]
+    ) -> AsyncIterator[dict[str, Runner[Track]]]:
+        """The tracks with all that they need; what was done is saved when the block ends, however it ends.
+
+        Raises:
+            StateError: a plan was made for another warehouse, or a checkpoint does not fit.
+        """
+        await self._check_warehouse(warehouse, plans.values())
+        async with AsyncExitStack() as stack:
+            runners = {}
+            for name, plan in plans.items():
+                track = catalog.track(name)
+                work = Work(track, track.make(self.config), track.table, book_of(self.config, name), plan)
+                runners[name] = await self._runner(work, doors[name], stack, warehouse)
+            async with self._upkeep([runner.desk for runner in runners.values()]):
+                yield runners
+
+
+def book_of(config: Config, track: str) -> PlanBook:
+    """Where the plans of a track are kept."""
+    if track in TOKEN_TRACKS:
+        return PlanBook(config.run.checkpoint_dir)
+    dataset = catalog.dataset_of(track)
+    return PlanBook(config.run.checkpoint_dir, track, f"backfill run {dataset} --track {track} --replace")
+
+
+@contextmanager
+def leases(config: Config, names: Sequence[str]) -> Iterator[None]:
+    """Hold some tracks.
+
+    Raises:
+        TrackHeld: another process works on one of them.
+    """
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(held(lock_path(config.run.checkpoint_dir, name), what=name))
+        yield
+
+
+@asynccontextmanager
+async def open_doors(config: Config, names: Sequence[str], log: Logger) -> AsyncIterator[dict[str, AnyDoor]]:
+    """The doors of some tracks, over one session."""
+    tracks = [catalog.track(name) for name in names]
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(open_session(stamped=stamped(config, tracks)))
+        doors: dict[str, AnyDoor] = {}
+        for each in tracks:
+            if each.compute is not None:
+                doors[each.name] = LocalDoor(each.compute)
+            else:
+                bound = log.bind(track=each.name)
+                doors[each.name] = stack.enter_context(open_door(config, each.upstream, session, bound))
+        yield doors
+
+
+def stamped(config: Config, tracks: Iterable[Any]) -> bool:
+    """Whether any of these tracks has a rate window to keep."""
+    upstreams = {track.upstream for track in tracks} - {"local"}
+    return any(getattr(config.upstreams, upstream).limits for upstream in upstreams)
+
+
+async def landing(
+    warehouse: Warehouse, table: str, asides: Sequence[str], stack: AsyncExitStack, log: Logger
+) -> Callable[[Page], Awaitable[None]]:
+    """What makes the rows of a page durable: one sink for the track's table, one for each further table."""
+    sink = await stack.enter_async_context(open_sink(warehouse, table, log))
+    others = {name: await stack.enter_async_context(open_sink(warehouse, name, log)) for name in asides}
+
+    async def write(page: Page) -> None:
+        if not page.asides:
+            return await sink.write(page.lines)
+        async with asyncio.TaskGroup() as group:
+            if page.lines:
+                group.create_task(sink.write(page.lines))
+            for name, lines in page.asides.items():
+                group.create_task(others[name].write(lines))
+
+    return write
+
+
 async def keep_letters(letters: DeadLetters, track: str, rows: Sequence[DeadLetter], log: Logger) -> None:
     """Write dead letters; a full disk is waited for, because without them a page may not count as done."""
+    await until_taken(lambda: letters.append(track, rows), log, "dead_letters_not_written")
+
+
+async def until_taken(write: Callable[[], object], log: Logger, event: str) -> None:
+    """Write in a thread, again and again until the disk takes it; it is told once that it does not."""
     told = False
     while True:
         try:
-            await asyncio.to_thread(letters.append, track, rows)
+            await asyncio.to_thread(write)
             return
         except OSError as error:
             if not told:
-                log.warning("dead_letters_not_written", error=str(error), waits="until the disk takes them")
+                log.warning(event, error=str(error), waits="until the disk takes them")
             told = True
             await asyncio.sleep(2)
 

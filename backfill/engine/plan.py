@@ -1,6 +1,6 @@
 """The immutable plan: which items each track asks for, cut into numbered units.
 
-A plan is a header (`plan.json`, `plan.<dataset>.json`) and, in `plans/<id>/`, the items of each track, one a line and
+A plan is a header (`plan.json`, `plan.<track>.json`) and, in `plans/<id>/`, the items of each track, one a line and
 all lines equally long: any unit is read at once, without converting anything. Units have equally many items, or as
 many as a second file says, where the planner packed them by what there is to fetch. A plan's id is the hash of its
 content and of the warehouse it was made for. What a track is asked beyond its share (items that the other track could
@@ -29,8 +29,8 @@ ITEM_DIGITS = 78
 """Digits of the largest 256-bit number."""
 CUT_DIGITS = 12
 ID_LENGTH = 16
-FIRST_DATASET = "tokens"
-"""Its plan has the plain name."""
+SHARED = "tokens"
+"""The plan that several tracks share; it has the plain name."""
 
 
 class Share(NamedTuple):
@@ -66,7 +66,7 @@ class Outline:
     baseline: Mapping[str, Any]
     shares: Mapping[str, Share | tuple[Sequence[int], int]]
     created_at: str
-    dataset: str = FIRST_DATASET
+    name: str = SHARED
 
 
 class Items:
@@ -99,15 +99,15 @@ class Items:
 
 
 class PlanBook:
-    """The plans of one dataset in a checkpoint folder."""
+    """The plans of one name in a checkpoint folder: of the tracks that share one, or of a track with its own."""
 
-    def __init__(self, folder: Path, dataset: str = FIRST_DATASET) -> None:
-        self.folder, self.dataset = folder, dataset
+    def __init__(self, folder: Path, name: str = SHARED, remedy: str = "backfill setup --replace") -> None:
+        self.folder, self.name, self.remedy = folder, name, f"{remedy} makes it anew"
 
     @property
     def header(self) -> Path:
         """The file that names the current plan."""
-        return self.folder / ("plan.json" if self.dataset == FIRST_DATASET else f"plan.{self.dataset}.json")
+        return self.folder / ("plan.json" if self.name == SHARED else f"plan.{self.name}.json")
 
     def home(self, plan_id: str) -> Path:
         """Where the items of a plan stand."""
@@ -138,9 +138,14 @@ class PlanBook:
             ) from None
 
     @property
-    def remedy(self) -> str:
-        """How a person gets another plan."""
-        return f"backfill {'setup' if self.dataset == FIRST_DATASET else f'run {self.dataset}'} --replace makes it anew"
+    def is_finished(self) -> bool:
+        """Whether everything that the current plan led to has been done, so that another may take its place."""
+        plan, path = self.current(), self.header.with_suffix(".finished")
+        return plan is not None and path.exists() and path.read_text(errors="replace").strip() == plan.plan_id
+
+    def finish(self, plan: Plan) -> None:
+        """Everything that this plan led to has been done."""
+        files.replace(self.header.with_suffix(".finished"), f"{plan.plan_id}\n".encode())
 
     def write(self, outline: Outline) -> Plan:
         """Write a plan and make it the current one."""
@@ -302,8 +307,8 @@ def draft(outline: Outline) -> Plan:
         "split": outline.split,
         "tracks": {name: [segment.batch, segment.tokens, segment.digest] for name, segment in sorted(segments.items())},
     }
-    if outline.dataset != FIRST_DATASET:
-        identity |= {"dataset": outline.dataset, "made": outline.created_at}
+    if outline.name != SHARED:
+        identity |= {"name": outline.name, "made": outline.created_at}
     plan_id = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:ID_LENGTH]
     return Plan(plan_id, outline.warehouse, outline.split, outline.created_at, outline.baseline, segments)
 

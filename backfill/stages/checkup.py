@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
-from backfill.app import current_plan, make_source
+from backfill.app import current_plan
 from backfill.config import Config
 from backfill.engine.health import Missing
 from backfill.engine.limits import RateGate
@@ -27,6 +27,7 @@ from backfill.engine.plan import PlanBook
 from backfill.errors import BackfillError, Retry, StateError, Throttled, Unavailable, Unreadable, UpstreamUnusable
 from backfill.log import HIDDEN
 from backfill.sources.client import Door, open_session
+from backfill.sources.opening import make_source
 from backfill.sources.source import Source
 from backfill.stages.setup import fingerprint
 from backfill.tracks.tokens import TOKEN_TRACKS

@@ -8,21 +8,18 @@ An unusable upstream skips its part of the story, so that its whole share moves 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from backfill.engine.crew import Crew, Worker
 from backfill.engine.deadletters import DeadLetters, letter_id
-from backfill.engine.desk import Desk
-from backfill.engine.model import DeadLetter, Failure, Segment, Unit
-from backfill.engine.pipeline import Pipeline
+from backfill.engine.model import DeadLetter, Segment
 from backfill.engine.stop import StopSignal
 from backfill.errors import UpstreamUnusable
-from backfill.sources.client import Door
 from backfill.stages.judging import Judges
+from backfill.stages.legs import Runner, finish, work
 from backfill.stages.proofs import prove_staging
 from backfill.tracks.tokens import SPARSE, TokenTrack
 from backfill.warehouse import queries
@@ -33,23 +30,7 @@ PROVE_EVERY_S = 5.0
 SPARSE_PART = 4
 
 
-@dataclass(slots=True)
-class Runner:
-    """One track in this run. `door` is an error when its upstream cannot even be asked."""
-
-    track: TokenTrack
-    desk: Desk
-    door: Door | UpstreamUnusable
-    pipeline: Pipeline | None
-    batch: int
-    stall_after: float
-    unusable: UpstreamUnusable | None = None
-    handed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def primary(self) -> Segment:
-        """The track's own share."""
-        return self.desk.plan.segments[0]
+TokenRunner = Runner[TokenTrack]
 
 
 @dataclass(slots=True)
@@ -59,7 +40,7 @@ class Relay:
     `others` are the plan's tracks that do not run in this process; what they handed over earlier is taken up.
     """
 
-    runners: dict[str, Runner]
+    runners: dict[str, TokenRunner]
     others: tuple[str, ...]
     warehouse: Warehouse
     letters: DeadLetters
@@ -78,7 +59,7 @@ class Relay:
                     stories.create_task(self._story(runner), name=runner.track.name)
             along.cancel()
 
-    def _reclaim(self, runner: Runner) -> None:
+    def _reclaim(self, runner: TokenRunner) -> None:
         """A share that moved away and was not worked off there is tried here again: both may have changed since."""
         if isinstance(runner.door, UpstreamUnusable) or not runner.desk.progress.moved:
             return
@@ -96,9 +77,9 @@ class Relay:
             for runner in self.runners.values():
                 await self._judge(runner)
 
-    async def _story(self, runner: Runner) -> None:
+    async def _story(self, runner: TokenRunner) -> None:
         try:
-            await self._leg(runner, runner.primary)
+            await work(runner, runner.primary, self.stop)
             await self._recheck(runner, runner.primary)
         except BaseException:
             runner.handed.set()
@@ -107,9 +88,9 @@ class Relay:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle_share(runner))
             await self._incoming(runner)
-        self._finish(runner)
+        finish(runner, self.stop)
 
-    async def _settle_share(self, runner: Runner) -> None:
+    async def _settle_share(self, runner: TokenRunner) -> None:
         try:
             if self._through(runner, runner.primary):
                 await self._judge(runner)
@@ -117,7 +98,7 @@ class Relay:
         finally:
             runner.handed.set()
 
-    async def _incoming(self, runner: Runner) -> None:
+    async def _incoming(self, runner: TokenRunner) -> None:
         for name in (*self.runners, *self.others):
             if name == runner.track.name:
                 continue
@@ -126,58 +107,15 @@ class Relay:
             runner.desk.plan.refresh()
             segment = runner.desk.plan.find("handover", name)
             if segment is not None:
-                await self._leg(runner, segment)
+                await work(runner, segment, self.stop)
                 await self._recheck(runner, segment)
                 await self._judge(runner)
 
-    def _through(self, runner: Runner, segment: Segment) -> bool:
+    def _through(self, runner: TokenRunner, segment: Segment) -> bool:
         settled = runner.desk.progress.settled(segment.first_unit, segment.units)
         return not self.stop.stopping and (settled or runner.unusable is not None)
 
-    async def _leg(self, runner: Runner, segment: Segment) -> None:
-        """Work through one segment; an upstream that turns out to be unusable ends it."""
-        desk, pipeline = runner.desk, runner.pipeline
-        if runner.unusable or self.stop.stopping or desk.progress.settled(segment.first_unit, segment.units):
-            return
-        if isinstance(runner.door, UpstreamUnusable) or pipeline is None:
-            assert isinstance(runner.door, UpstreamUnusable)
-            return self._lost(runner, runner.door)
-        crew = self._crew(runner, runner.door, pipeline)
-        try:
-            await crew.run(_units(desk, segment))
-        except* UpstreamUnusable as group:
-            self._lost(runner, _first(group))
-        finally:
-            desk.crew = None
-
-    def _crew(self, runner: Runner, door: Door, pipeline: Pipeline) -> Crew:
-        desk = runner.desk
-
-        def failed(unit: Unit, failure: Failure) -> None:
-            desk.last_error = failure.error
-            desk.progress.fail(unit.number, failure)
-
-        async def ready(worker: Worker) -> None:
-            await door.ready(worker)
-
-        desk.crew = Crew(
-            runner.track.name,
-            desk.workers,
-            pipeline.work,
-            ready=ready,
-            failed=failed,
-            stop=self.stop,
-            stall_after=runner.stall_after,
-            log=desk.log,
-        )
-        return desk.crew
-
-    def _lost(self, runner: Runner, error: UpstreamUnusable) -> None:
-        runner.unusable = error
-        runner.desk.last_error = str(error)
-        runner.desk.log.warning("upstream_unusable", kind=error.kind, error=str(error))
-
-    async def _recheck(self, runner: Runner, segment: Segment) -> None:
+    async def _recheck(self, runner: TokenRunner, segment: Segment) -> None:
         if runner.unusable or not self._through(runner, segment):
             return
         plan, origin = runner.desk.plan, str(segment.first_unit)
@@ -191,9 +129,9 @@ class Relay:
             reason = f"absent from {runner.track.recheck} answers"
             again = plan.append("recheck", kept, runner.batch, origin=origin, reason=reason)
             runner.desk.log.info("recheck", tokens=again.tokens, units=again.units)
-        await self._leg(runner, again)
+        await work(runner, again, self.stop)
 
-    async def _judge(self, runner: Runner) -> None:
+    async def _judge(self, runner: TokenRunner) -> None:
         """Prove what was staged; what arithmetic contradicts becomes a dead letter, and counts as not mapped."""
         table = runner.track.table
         async with self.proving:
@@ -203,7 +141,7 @@ class Relay:
             await patiently(lambda: keep_disproven(self.warehouse, self.letters, runner.track), runner.desk.log)
         runner.desk.letters = self.letters.count(runner.track.name)
 
-    async def _hand_over(self, runner: Runner) -> None:
+    async def _hand_over(self, runner: TokenRunner) -> None:
         target = self._target(runner)
         if target is None:
             return
@@ -219,12 +157,12 @@ class Relay:
             units = runner.desk.progress.move(runner.primary.first_unit, runner.primary.units)
             runner.desk.log.warning("share_moved", to=target.track.name, units=units, kind=runner.unusable.kind)
 
-    def _target(self, runner: Runner) -> Runner | None:
+    def _target(self, runner: TokenRunner) -> TokenRunner | None:
         """The other track of this run, unless it cannot work either."""
         able = (r for r in self.runners.values() if r is not runner and r.unusable is None)
         return next((r for r in able if not isinstance(r.door, UpstreamUnusable)), None)
 
-    async def _without(self, runner: Runner, segment: Segment, query: str) -> list[int]:
+    async def _without(self, runner: TokenRunner, segment: Segment, query: str) -> list[int]:
         """The items of a segment for which the query finds no row; both sides come sorted, so memory stays small."""
 
         async def look() -> list[int]:
@@ -232,32 +170,6 @@ class Relay:
             return [token async for token in absent(runner.desk.plan.items(segment), staged)]
 
         return await patiently(look, runner.desk.log, stage="hand over")
-
-    def _finish(self, runner: Runner) -> None:
-        desk = runner.desk
-        first, total = 0, desk.plan.units_total
-        if self.stop.stopping:
-            desk.state = "interrupted"
-        elif runner.unusable or desk.progress.failed:
-            desk.state = "failed"
-        elif desk.progress.settled(first, total):
-            desk.state = "done"
-        if not self.stop.stopping:
-            desk.completed()
-
-
-def _units(desk: Desk, segment: Segment) -> Iterator[Unit]:
-    # Listed before the first is handed out: the ledger moves while the crew works.
-    for number in list(desk.progress.pending(segment.first_unit, segment.units)):
-        yield desk.plan.unit(number)
-
-
-def _first(group: BaseExceptionGroup[UpstreamUnusable]) -> UpstreamUnusable:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, UpstreamUnusable)
-    return error
 
 
 def doubtful(items: Sequence[int], missing: Sequence[int], batch: int, *, sparse: bool) -> list[int]:

@@ -31,6 +31,11 @@ def track(name: str) -> Track:
     return found
 
 
+def dataset_of(name: str) -> str:
+    """The dataset that a track fills; `derive_tokens` fills the tokens too, from markets."""
+    return next(dataset for dataset, names in DATASETS.items() if name in names)
+
+
 def enabled(config: Config, dataset: str) -> tuple[str, ...]:
     """The tracks of a dataset that the config has switched on."""
     return tuple(name for name in DATASETS[dataset] if getattr(config.tracks, name).enabled)

@@ -27,7 +27,8 @@ class Track:
     """One way to fill a dataset.
 
     `table` is where its rows land ("staging.x"), `upstream` the door it goes through ("local" for none), and `make`
-    gives its lane. `after` names the track of the same dataset whose history ends where this one's work begins, as long
+    gives its lane. `asides` are the further tables that its pages have rows for. `compute` is what a local track does
+    instead of asking: body of the request to body of the answer, in a thread. `after` names the track of the same dataset whose history ends where this one's work begins, as long
     as that one is usable and nobody asked for this one alone.
     """
 
@@ -38,6 +39,8 @@ class Track:
     scope: Scope
     make: Callable[[Config], Lane]
     after: str = ""
+    asides: tuple[str, ...] = ()
+    compute: Callable[[bytes], bytes] | None = None
 
 
 class Window(NamedTuple):

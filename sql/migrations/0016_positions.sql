@@ -24,12 +24,11 @@ CREATE TABLE IF NOT EXISTS {staging:Identifier}.wallet_positions_v2
     last_event_at Nullable(DateTime('UTC')),
     api_version UInt8 COMMENT 'of the Data API that was asked',
     source LowCardinality(String),
-    plan_id String COMMENT 'the plan that asked',
     unit UInt32 COMMENT 'the unit of the plan that asked for it',
     inserted_at DateTime('UTC') DEFAULT now()
 )
 ENGINE = ReplacingMergeTree(inserted_at)
-ORDER BY (wallet, token_id, status, plan_id)
+ORDER BY (wallet, token_id, status)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1
 COMMENT 'Positions before they are merged.';
 
@@ -84,8 +83,7 @@ COMMENT 'What is known of a wallet besides its positions.';
 CREATE TABLE IF NOT EXISTS {production:Identifier}.wallet_api_backfill_log
 (
     wallet String COMMENT 'address, 0x, lower case',
-    plan_id String,
-    unit UInt32,
+    unit UInt32 COMMENT 'the unit of the plan that asked',
     page UInt32 COMMENT 'of this wallet, from 0',
     api_version UInt8,
     status LowCardinality(String) COMMENT 'page: an answer with more to come; done: the last one; failed',
@@ -94,7 +92,7 @@ CREATE TABLE IF NOT EXISTS {production:Identifier}.wallet_api_backfill_log
     attempted_at DateTime('UTC') DEFAULT now()
 )
 ENGINE = ReplacingMergeTree(attempted_at)
-ORDER BY (wallet, plan_id, unit, page)
+ORDER BY (wallet, attempted_at, unit, page)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1
 COMMENT 'Every page of positions that was asked for, and what became of it.';
 -- down
