@@ -53,9 +53,10 @@ class Trades:
 
     @cached_property
     def account(self) -> str:
-        """The wallet with the most orders among those whose owner is known; among all where none is."""
+        """The wallet with the most orders among those that a key of another address owns; among all where none is."""
         counts = Counter(order.maker for order in self._facts.ledger.orders)
-        known = [wallet for wallet in counts if wallet in self._facts.pairs] or list(counts)
+        owned = {pair.wallet for pair in self._facts.ledger.wallets if pair.owner != pair.wallet}
+        known = [wallet for wallet in counts if wallet in owned] or list(counts)
         if not known:
             raise ValueError("nobody has traded in this world, so there is no account")
         return min(known, key=lambda wallet: (-counts[wallet], wallet))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .data_api_index import Event
-from .ledger import Conversion, Order, Redemption, Split
+from .ledger import Conversion, Order, Redemption, Split, Transfer
 
 MICRO = 1_000_000
 Tokens = Callable[[str], tuple[int, ...]]
@@ -54,13 +54,16 @@ class Holding:
 class Book:
     """Replays the events of one wallet."""
 
-    def __init__(self, tokens: Tokens, questions: Questions, payouts: Callable[[str], tuple[int, ...]]) -> None:
+    def __init__(
+        self, wallet: str, tokens: Tokens, questions: Questions, payouts: Callable[[str], tuple[int, ...]]
+    ) -> None:
+        self.wallet = wallet
         self.holdings: dict[int, Holding] = {}
         self._tokens = tokens
         self._questions = questions
         self._payouts = payouts
 
-    def replay(self, events: Iterable[Event]) -> dict[int, Holding]:
+    def replay(self, events: Iterable[Event | Transfer]) -> dict[int, Holding]:
         """The holdings after these events, by token."""
         for event in events:
             match event:
@@ -72,6 +75,8 @@ class Book:
                     self._redeem(event)
                 case Conversion():
                     self._convert(event)
+                case Transfer():
+                    self._give_or_get(event)
                 case _:
                     pass  # bundles are listed elsewhere
         return self.holdings
@@ -118,6 +123,17 @@ class Book:
         for number, (yes, _) in pairs.items():
             if not conversion.index_set >> number & 1:
                 self._of(yes).buy(conversion.amount, price, conversion.at.timestamp)
+
+    def _give_or_get(self, gift: Transfer) -> None:
+        """Shares that go take their cost along; shares that come have none."""
+        for token, amount in zip(gift.tokens, gift.amounts, strict=True):
+            holding = self._of(token)
+            if gift.receiver == self.wallet:
+                holding.shares += amount
+            elif holding.shares:
+                gone = min(amount, holding.shares)
+                holding.cost -= holding.cost * gone // holding.shares
+                holding.shares -= gone
 
     def _give(self, holding: Holding, conversion: Conversion) -> int:
         """Give shares away at their cost, which is returned."""

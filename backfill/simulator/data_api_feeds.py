@@ -62,7 +62,7 @@ class Feeds:
     def user(self, query: Query) -> str | None:
         """The wallet asked for. A contract of the protocol is not one."""
         user = query.user()
-        if user in self._rows.contracts:
+        if user in self._facts.contracts:
             raise Refused(f"user is a protocol contract: {user}", parameter="user")
         return user
 

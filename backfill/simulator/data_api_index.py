@@ -10,8 +10,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from .gamma_facts import Facts
-from .ledger import At, Conversion, Order, Redemption, Split
+from .ledger import At, Conversion, Order, Redemption, Split, Transfer
 
+ZERO = f"0x{'0' * 40}"
+"""Where shares come from and go to."""
 PER_BLOCK = 10**10
 STEP = 10
 COMBO_EVERY = 125
@@ -37,7 +39,7 @@ class Window(NamedTuple):
     last: int
 
 
-def place_of(event: Event) -> Place:
+def place_of(event: Event | Transfer) -> Place:
     """Where an event stands in every feed: by time, then block and place within the block."""
     sequence = event.at.block * PER_BLOCK + event.at.log_index * STEP
     return event.at.timestamp, sequence + 5 if isinstance(event, Combo) else sequence
@@ -96,6 +98,18 @@ class Index:
         return found
 
     @cached_property
+    def gifts_by_wallet(self) -> dict[str, list[Transfer]]:
+        """Shares that wallets sent each other without a trade, by either of them. Feeds do not tell of them."""
+        found: dict[str, list[Transfer]] = {}
+        contracts = self.facts.contracts
+        for transfer in self.facts.ledger.transfers:
+            own = transfer.operator == transfer.sender not in contracts
+            if own and transfer.receiver not in (ZERO, transfer.sender):
+                for wallet in (transfer.sender, transfer.receiver):
+                    found.setdefault(wallet, []).append(transfer)
+        return found
+
+    @cached_property
     def wallets_by_condition(self) -> dict[str, set[str]]:
         """Who ever held an outcome of a condition."""
         found: dict[str, set[str]] = {}
@@ -103,6 +117,13 @@ class Index:
             found[condition] = {order.maker for order in orders}
         for split in self.facts.ledger.splits:
             found.setdefault(split.condition, set()).add(split.stakeholder)
+        for wallet, gifts in self.gifts_by_wallet.items():
+            for token in {token for gift in gifts for token in gift.tokens}:
+                if (known := self.facts.condition(token)) is not None:
+                    found.setdefault(known, set()).add(wallet)
+        for conversion in self.facts.ledger.conversions:
+            for condition in self.facts.questions(conversion.market_id).values():
+                found.setdefault(condition, set()).add(conversion.stakeholder)
         return found
 
     def of_wallet(self, wallet: str) -> list[Sequence[Event]]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from itertools import takewhile
 from typing import NamedTuple
 
 from .data_api_book import Book, Holding
-from .data_api_index import Index, place_of
+from .data_api_index import Event, Index, place_of
 from .data_api_query import Query, Refused, Row, cut, envelope, make_cursor, too_much
 from .data_api_rows import MICRO, Rows
 from .gamma_facts import ICON, day
-from .ledger import Conversion
+from .ledger import Conversion, Transfer
 from .model import Market
 from .reply import Reply, Wish
 from .world import World
@@ -112,9 +111,10 @@ class Portfolio:
     def _book(self, wallet: str, before: int | None) -> Mapping[int, Holding]:
         now = self._facts.now(before)
         if (wallet, now) not in self._books:
-            events = heapq.merge(*self._index.of_wallet(wallet), key=place_of)
-            past = takewhile(lambda event: event.at.timestamp < now, events)
-            self._books[wallet, now] = Book(self._tokens, self._questions, self._payouts).replay(past)
+            lists: list[Sequence[Event | Transfer]] = [*self._index.of_wallet(wallet)]
+            lists.append(self._index.gifts_by_wallet.get(wallet, []))
+            past = takewhile(lambda event: event.at.timestamp < now, heapq.merge(*lists, key=place_of))
+            self._books[wallet, now] = Book(wallet, self._tokens, self._questions, self._payouts).replay(past)
             while len(self._books) > KEPT_BOOKS:
                 self._books.popitem(last=False)
         return self._books[wallet, now]
@@ -128,17 +128,7 @@ class Portfolio:
         return ending.numerators if ending is not None else ()
 
     def _questions(self, conversion: Conversion) -> Mapping[int, str]:
-        return self._questions_by_event.get(conversion.market_id.removeprefix("0x")[:62], {})
-
-    @cached_property
-    def _questions_by_event(self) -> dict[str, dict[int, str]]:
-        """Conditions by the first 62 digits of their question id and its last byte, which is the question's index."""
-        found: dict[str, dict[int, str]] = {}
-        for market in self._facts.listing:
-            question = self._facts.question(market).removeprefix("0x")
-            if market.neg_risk and question:
-                found.setdefault(question[:62], {})[int(question[62:], 16)] = market.condition
-        return found
+        return self._facts.questions(conversion.market_id)
 
     def row(self, each: Position) -> Row:
         """A position as the second version shows it."""
@@ -162,8 +152,7 @@ class Portfolio:
             "negative_risk": bool(each.market.neg_risk),
             "archived": False,
             **self._about(each),
-            "last_event_at": held.last_at,
-            "first_entry_at": held.first_at,
+            **_times(held),
             "name": self._rows.profile(each.wallet)["name"],
             "profile_image": "",
             "verified": False,
@@ -262,6 +251,11 @@ def _size(each: Position) -> int:
 def _in_window(each: Position, query: Query) -> bool:
     start, end = query.whole("start"), query.whole("end")
     return (not start or each.holding.last_at >= start) and (not end or each.holding.last_at <= end)
+
+
+def _times(held: Holding) -> Row:
+    """When it was traded; shares that came as a gift alone have no time."""
+    return {"last_event_at": held.last_at, "first_entry_at": held.first_at} if held.last_at else {}
 
 
 def _gains(each: Position) -> Row:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from typing import Any
 
 from .data_api_index import STEP, Combo, Event, actor_of, place_of
@@ -152,22 +151,6 @@ class Rows:
             "title": f"{self.token(combo.beside.token)['title']} AND another",
             "outcome_index": 0,
         }
-
-    @cached_property
-    def contracts(self) -> frozenset[str]:
-        """Addresses of the protocol, which are nobody's wallet."""
-        seen = {order.exchange for order in self._facts.ledger.orders}
-        return frozenset(seen) | CONTRACTS
-
-
-CONTRACTS = frozenset((
-    "0x4d97dcd97ec945f40cf65f87097ace5ea0476045",  # conditional tokens
-    "0x4bfb41d5b3570defd03c39a9a4d8de6bd8b8982e",  # exchanges: first version, its neg-risk twin, and the second's
-    "0xc5d563a36ae78145c45a50134d48a1215220f80a",
-    "0xe111180000d2663c0091e4f400237545b87b996b",
-    "0xe2222d279d744050d28e00520010520000310f59",
-    "0xd91e80cf2e7be2e162c6513ced06f1dd0da35296",  # neg-risk adapter
-))  # fmt: skip
 
 
 def combo_condition(combo: Combo) -> str:

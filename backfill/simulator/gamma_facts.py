@@ -17,6 +17,14 @@ FIRST_EVENT = 10_000
 """Number of the first event; markets are numbered from `FIRST_MARKET`."""
 FIRST_MARKET = 500_000
 _ATTRIBUTE = "_facts"
+CONTRACTS = frozenset((
+    "0x4d97dcd97ec945f40cf65f87097ace5ea0476045",  # conditional tokens
+    "0x4bfb41d5b3570defd03c39a9a4d8de6bd8b8982e",  # exchanges: first version, its neg-risk twin, and the second's
+    "0xc5d563a36ae78145c45a50134d48a1215220f80a",
+    "0xe111180000d2663c0091e4f400237545b87b996b",
+    "0xe2222d279d744050d28e00520010520000310f59",
+    "0xd91e80cf2e7be2e162c6513ced06f1dd0da35296",  # neg-risk adapter
+))  # fmt: skip
 
 
 class Group(NamedTuple):
@@ -93,6 +101,11 @@ class Facts:
         return found
 
     @cached_property
+    def contracts(self) -> frozenset[str]:
+        """Addresses of the protocol, which are nobody's wallet."""
+        return CONTRACTS.union(order.exchange for order in self.ledger.orders)
+
+    @cached_property
     def pairs(self) -> dict[str, WalletPair]:
         """Accounts by either address."""
         pairs = {pair.owner: pair for pair in self.ledger.wallets}
@@ -103,9 +116,28 @@ class Facts:
         place = self.places.get(condition)
         return None if place is None else self.listing[place]
 
+    def condition(self, token: int) -> str | None:
+        """Condition of a token, where it is known."""
+        known = self._world.truth.get(token)
+        return known.condition if known is not None else None
+
+    def questions(self, neg_risk_market: str) -> dict[int, str]:
+        """Conditions of a neg-risk market by question index, as far as they are known."""
+        return self._questions.get(neg_risk_market.removeprefix("0x")[:62], {})
+
+    @cached_property
+    def _questions(self) -> dict[str, dict[int, str]]:
+        """By the first 62 digits of the question id, then by its last byte."""
+        found: dict[str, dict[int, str]] = {}
+        for market in self.listing:
+            question = self.question(market).removeprefix("0x")
+            if market.neg_risk and question:
+                found.setdefault(question[:62], {})[int(question[62:], 16)] = market.condition
+        return found
+
     def question(self, market: Market) -> str:
         """Question id with 0x; empty where nobody knows it."""
-        question = getattr(market, "question_id", None)
+        question = market.question_id
         if question is None:
             ending = self.resolutions.get(market.condition)
             question = ending.question_id if ending is not None else ""
