@@ -9,6 +9,7 @@ micro-units.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from backfill.ids import keccak256
@@ -86,8 +87,8 @@ COLLATERALS: Final = {
 """Collaterals with six decimals that Polymarket has used. Other projects use the same contract with others."""
 
 _INNER: Final = frozenset({ADAPTER.address, *(each.address for each in EXCHANGES)})
-_FILLED_V1: Final = TOPICS["order_filled_v1"]
-_FILLED_V2: Final = TOPICS["order_filled_v2"]
+_VERSIONS: Final = {TOPICS["order_filled_v1"]: 1, TOPICS["order_filled_v2"]: 2}
+_FILL_CHARS: Final = {1: 2 + 5 * 64, 2: 2 + 7 * 64}
 _WORD, _TOPIC_CHARS, _HASH_CHARS = 32, 66, 66
 _ADDRESS_HEAD: Final = "0x" + "0" * 24
 _U64: Final = 1 << 64
@@ -107,11 +108,12 @@ def check_topics(topics: Mapping[str, str] = TOPICS, known: Mapping[str, str] = 
 # --- pieces
 
 
+@lru_cache(maxsize=1 << 16)
 def quantity(value: Any, what: str) -> int:
-    """A number as JSON-RPC writes it: 0x and hex digits.
+    """A number as JSON-RPC writes it: 0x and hex digits. Logs repeat them, so they are remembered.
 
     Raises:
-        ValueError: it is not.
+        ValueError, TypeError: it is not.
     """
     if isinstance(value, str) and value.startswith("0x") and value[2:].isalnum():
         return int(value, 16)
@@ -221,68 +223,46 @@ def fill(log: Log) -> Fill:
         ValueError: the log is none.
     """
     topic, order_hash, maker, taker = log["topics"]
-    tx = log["transactionHash"]
+    tx, text = log["transactionHash"], log["data"]
     hashes = _fromhex(order_hash[2:] + maker[26:] + taker[26:] + tx[2:])
     if len(hashes) != 104 or not len(order_hash) == len(maker) == len(taker) == len(tx) == _TOPIC_CHARS:
         raise ValueError("topics or transaction hash are not of 32 bytes")
-    if not maker.startswith(_ADDRESS_HEAD) or not taker.startswith(_ADDRESS_HEAD):
+    if maker[:26] != _ADDRESS_HEAD or taker[:26] != _ADDRESS_HEAD:
         raise ValueError("maker or taker is no address")
-    text = log["data"]
-    raw = _fromhex(text[2:])
-    if topic == _FILLED_V1:
-        version, (side, token_id, shares, usdc, fee) = 1, _terms_v1(raw, text)
-    elif topic == _FILLED_V2:
-        version, (side, token_id, shares, usdc, fee) = 2, _terms_v2(raw, text)
-    else:
+    version = _VERSIONS.get(topic)
+    if version is None:
         raise ValueError(f"no OrderFilled: {topic}")
-    if shares >= _U64 or usdc >= _U64 or fee >= _U64:
+    raw = _fromhex(text[2:])
+    if len(text) != _FILL_CHARS[version] or 2 * len(raw) + 2 != len(text):
+        raise ValueError(f"{len(raw)} bytes of data instead of {_FILL_CHARS[version] // 2 - 1}")
+    buys, token_id = _sides_v1(raw) if version == 1 else _sides_v2(raw)
+    gave, received, fee = _number(raw[64:96], "big"), _number(raw[96:128], "big"), _number(raw[128:160], "big")
+    if gave >= _U64 or received >= _U64 or fee >= _U64:
         raise ValueError("an amount is too large")
     if token_id == 0:
         raise ValueError("token id 0")
-    return Fill(
-        tx.lower(),
-        int(log["logIndex"], 16),
-        int(log["blockNumber"], 16),
-        order_hash.lower(),
-        f"0x{maker[26:].lower()}",
-        f"0x{taker[26:].lower()}",
-        side,
-        token_id,
-        shares,
-        usdc,
-        fee,
-        "none" if not fee else "shares" if version == 1 and side == "BUY" else "usdc",
-        log["address"].lower(),
-        version,
-    )
+    shares, usdc = (received, gave) if buys else (gave, received)
+    asset = "none" if not fee else "shares" if buys and version == 1 else "usdc"
+    place = quantity(log["logIndex"], "logIndex"), quantity(log["blockNumber"], "blockNumber")
+    wallets = order_hash.lower(), f"0x{maker[26:].lower()}", f"0x{taker[26:].lower()}"
+    side = "BUY" if buys else "SELL"
+    exchange = log["address"].lower()
+    return Fill(tx.lower(), *place, *wallets, side, token_id, shares, usdc, fee, asset, exchange, version)
 
 
-def _terms_v1(raw: bytes, text: str) -> tuple[str, int, int, int, int]:
-    """Side, token, shares, dollars, fee: the asset 0 is the collateral."""
-    if len(raw) != 160 or len(text) != 322:
-        raise ValueError(f"{len(raw)} bytes of data instead of 160")
+def _sides_v1(raw: bytes) -> tuple[bool, int]:
+    """Whether the owner of the order buys, and which token: the asset 0 is the collateral."""
     given, got = _number(raw[:32], "big"), _number(raw[32:64], "big")
-    gave, received = _number(raw[64:96], "big"), _number(raw[96:128], "big")
-    fee = _number(raw[128:], "big")
-    if given == 0:
-        return "BUY", got, received, gave, fee
-    if got == 0:
-        return "SELL", given, gave, received, fee
-    raise ValueError("neither asset is the collateral")
+    if given and got:
+        raise ValueError("neither asset is the collateral")
+    return not given, given or got
 
 
-def _terms_v2(raw: bytes, text: str) -> tuple[str, int, int, int, int]:
-    """Side, token, shares, dollars, fee: what the owner of the order gave comes first."""
-    if len(raw) != 224 or len(text) != 450:
-        raise ValueError(f"{len(raw)} bytes of data instead of 224")
-    side, token = _number(raw[:32], "big"), _number(raw[32:64], "big")
-    gave, received = _number(raw[64:96], "big"), _number(raw[96:128], "big")
-    fee = _number(raw[128:160], "big")
-    if side == 0:
-        return "BUY", token, received, gave, fee
-    if side == 1:
-        return "SELL", token, gave, received, fee
-    raise ValueError(f"side {side} is neither 0 nor 1")
+def _sides_v2(raw: bytes) -> tuple[bool, int]:
+    """The same where the event says it."""
+    if (side := _number(raw[:32], "big")) > 1:
+        raise ValueError(f"side {side} is neither 0 nor 1")
+    return side == 0, _number(raw[32:64], "big")
 
 
 # --- transfers

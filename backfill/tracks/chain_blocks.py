@@ -18,6 +18,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -41,6 +42,7 @@ MOST_TIMES = 100
 SLOWEST_BLOCKS_S = 3
 """Seconds a block takes at most on average, to turn confirmations into a time."""
 SOURCE = "chain"
+_place = itemgetter(0, 1)
 
 
 class Part(NamedTuple):
@@ -203,7 +205,9 @@ class ChainLane(ABC):
         """
         if log.get("removed"):
             raise ValueError("removed by a reorganisation")
-        if log["address"].lower() not in self._addresses or log["topics"][0] not in self._topics:
+        address = log["address"]
+        known = address in self._addresses or address.lower() in self._addresses
+        if not known or log["topics"][0] not in self._topics:
             raise ValueError("address or topic was not asked for")
         block = quantity(log["blockNumber"], "blockNumber")
         if not part.start <= block < part.end:
@@ -337,7 +341,7 @@ def _times(calls: Sequence[Mapping[str, Any]], rest: Sequence[Any], body: bytes,
 def _quantity(value: Any, what: str, where: str) -> int:
     try:
         return quantity(value, what)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise Unreadable(str(error), where=where) from None
 
 
@@ -376,12 +380,10 @@ def _settled(unit: Unit, part: Part) -> int:
     return int(part.end == _stretch(unit.items[part.place])[1])
 
 
-def _place(one: Admitted) -> tuple[int, int]:
-    return one.block, one.log_index
-
-
 def _each_once(admitted: list[Admitted], refuse: Refuse) -> list[Admitted]:
     """Logs without repetitions. Two different ones at one place cannot both be true."""
+    if len(set(map(_place, admitted))) == len(admitted):
+        return admitted
     kept: list[Admitted] = []
     for one in admitted:
         if kept and _place(kept[-1]) == _place(one):

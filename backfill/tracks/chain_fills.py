@@ -14,11 +14,6 @@ if TYPE_CHECKING:
 
 NAME = "chain_fills"
 PRICE_SCALE = 10**9
-LINE = (
-    '{"fill_id":"%s","token_id":"%d","maker":"%s","taker":"%s","side":"%s","shares_micro":%d,"usdc_micro":%d,'
-    '"fee_micro":%d,"fee_asset":"%s","price":"%d.%09d","timestamp":%d,"tx_hash":"%s","order_hash":"%s","log_index":%d,'
-    '"block_number":%d,"exchange_version":%d,"source":"' + SOURCE + '","track":"' + NAME + '","unit":%d}'
-)
 
 
 class ChainFills(ChainLane):
@@ -43,13 +38,20 @@ class ChainFills(ChainLane):
                 fill_id = f"{fill_id}_{fill.log_index}"
             else:
                 seen.add(fill_id)
-            row = (
-                fill_id, fill.token_id, fill.maker, fill.taker, fill.side, fill.shares, fill.usdc, fill.fee,
-                fill.fee_asset, units, rest, one.timestamp, fill.tx, fill.order_hash, fill.log_index, fill.block,
-                fill.version, unit,
-            )  # fmt: skip
-            lines.append((LINE % row).encode())
+            lines.append(_line(fill_id, fill, units, rest, one.timestamp, unit))
         return lines
+
+
+def _line(fill_id: str, fill: abi.Fill, units: int, rest: int, timestamp: int, unit: int) -> bytes:
+    """A row as JSON. Nothing in it needs escaping: all text is ours or hex digits."""
+    tx, index, block, order_hash, maker, taker, side, token, shares, usdc, fee, asset, _, version = fill
+    return (
+        f'{{"fill_id":"{fill_id}","token_id":"{token}","maker":"{maker}","taker":"{taker}","side":"{side}",'
+        f'"shares_micro":{shares},"usdc_micro":{usdc},"fee_micro":{fee},"fee_asset":"{asset}",'
+        f'"price":"{units}.{rest:09d}","timestamp":{timestamp},"tx_hash":"{tx}","order_hash":"{order_hash}",'
+        f'"log_index":{index},"block_number":{block},"exchange_version":{version},"source":"{SOURCE}",'
+        f'"track":"{NAME}","unit":{unit}}}'
+    ).encode()
 
 
 def _price(usdc: int, shares: int) -> tuple[int, int]:

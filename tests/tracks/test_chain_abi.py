@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -191,7 +191,9 @@ def logged(kind: sim.Kind, event: Any) -> dict[str, Any]:
 
 
 def _order(exchange: str, *rest: Any) -> Order:
-    return Order(*rest, exchange=exchange, version=1 if sim.EXCHANGES[exchange] == 1 else 2)
+    at, order_hash, maker, taker, token, side, shares, usdc, fee = rest
+    version: Literal[1, 2] = 1 if sim.EXCHANGES[exchange] == 1 else 2
+    return Order(at, order_hash, maker, taker, token, side, shares, usdc, fee, exchange, version)
 
 
 orders = st.builds(
