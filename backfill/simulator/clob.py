@@ -46,7 +46,6 @@ class Clob:
         """`page_size` is of the list of markets; `clock` (unix seconds) is what signatures are held against."""
         self.page_size = page_size
         self._world = world
-        self._faults = faults
         self._clock = clock
         facts = facts_of(world)
         self._facts = facts

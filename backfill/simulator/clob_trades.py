@@ -19,6 +19,7 @@ MICRO = 1_000_000
 FAILED_EVERY, RETRYING_EVERY, HASHLESS_EVERY = 23, 41, 37
 """Every so many matches: one beside it that failed, one that is tried again, and a hash that is not told."""
 DIGITS = 12
+BASIS_POINTS = 10_000
 _MATCHED = {"BUY": "SELL", "SELL": "BUY"}
 Row = dict[str, Any]
 Status = Literal["CONFIRMED", "FAILED", "RETRYING"]
@@ -117,7 +118,7 @@ class Trades:
             "asset_id": str(top.token),
             "side": top.side,
             "size": decimal(top.shares, MICRO),
-            "fee_rate_bps": "0",
+            "fee_rate_bps": fee_rate(top),
             "price": decimal(top.usdc, top.shares),
             "status": f"TRADE_STATUS_{match.status}",
             "match_time": str(match.at.timestamp),
@@ -178,6 +179,15 @@ def _top(match: Match) -> Order:
         usdc=sum(order.usdc for order in same),
         fee=0,
     )
+
+
+def fee_rate(order: Order) -> str:
+    """The taker's rate in basis points of the cheaper side, from what the first version charged; else not told."""
+    if order.version != 1 or not order.fee or not order.usdc:
+        return "" if order.fee else "0"
+    price = order.usdc / order.shares
+    worth = order.fee * price if order.side == "BUY" else order.fee
+    return str(round(worth * BASIS_POINTS / (order.shares * min(price, 1 - price))))
 
 
 def decimal(part: int, whole: int) -> str:

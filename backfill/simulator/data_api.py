@@ -39,7 +39,6 @@ class DataApi:
         self.v1: V1Mode = v1
         self.feed_lag = feed_lag
         self._world = world
-        self._faults = faults
         self._make(combos)
 
     def configure(self, name: str, value: object) -> None:

@@ -47,7 +47,6 @@ class Gamma:
     def __init__(self, world: World, faults: Faults) -> None:
         self._facts = facts_of(world)
         self._rows = Rows(self._facts)
-        self._faults = faults
 
     def warm_up(self) -> None:
         """Make the indexes now instead of at the first request."""
