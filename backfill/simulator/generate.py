@@ -88,20 +88,23 @@ def _market(rng: random.Random, number: int, neg_risk: bool, groups: dict[int, b
 
 
 def _same_events(markets: list[Market]) -> list[Market]:
-    """The questions of one neg-risk market stand in one event."""
-    events: dict[str | None, str | None] = {}
-    return [
-        replace(market, event_slug=events.setdefault(market.neg_risk_market, market.event_slug))
-        if market.neg_risk
-        else market
-        for market in markets
-    ]
+    """The questions of one neg-risk market stand in one event, begin and end together, and one of them is true."""
+    firsts: dict[str, Market] = {}
+    found = []
+    for market in markets:
+        if market.neg_risk_market is not None:
+            first = firsts.setdefault(market.neg_risk_market, market)
+            market = replace(market, event_slug=first.event_slug, start=first.start, end=first.end)
+            winner = None if first.winner is None else int(market.condition != first.condition)
+            market = replace(market, closed_at=first.closed_at, winner=winner)
+        found.append(market)
+    return found
 
 
 def _ended(seed: int, markets: list[Market], late: int) -> list[Market]:
-    """Ends after the cutover, and ends without a winner."""
+    """Ends after the cutover, and ends without a winner; neg-risk markets have neither."""
     rng = random.Random(f"ends:{seed}")
-    return [_end(rng, market, late) for market in markets]
+    return [market if market.neg_risk else _end(rng, market, late) for market in markets]
 
 
 def _end(rng: random.Random, market: Market, late: int) -> Market:

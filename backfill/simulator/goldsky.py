@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, 
 from graphql import execute as run_query
 
 from .faults import Faults, RequestFault
+from .fill_index import FillIndex
 from .ids import keccak
 from .reply import PLAIN, TEXT, Reply, Wish
 from .schema import Context, Head, RowExecutor, make_schema
@@ -36,6 +37,8 @@ WARM_UP = {
     "activity-subgraph/0.0.4": "{positions(first:1){id}}",
     "positions-subgraph/0.0.7": "{tokenIdConditions(first:1){id condition{id}}}",
 }
+VIEWS = 4
+"""States of the past that are kept once made: a clock and a stale mode need few."""
 _NO_FIELD = re.compile(r"Cannot query field '(\w+)' on type '(\w+)'")
 
 
@@ -45,7 +48,8 @@ class Goldsky:
     def __init__(self, world: World, faults: Faults) -> None:
         self._world = world
         self._faults = faults
-        self._lock = Lock()
+        self._lock = RLock()
+        self._index = FillIndex(lambda: world.fills)
         self.forget()
 
     async def answer(self, request: web.Request, wish: Wish = PLAIN) -> Reply:
@@ -67,21 +71,29 @@ class Goldsky:
         if wish.fault in ERROR_TEXTS:
             return Reply(200, _errors([{"message": ERROR_TEXTS[wish.fault]}]))
         context = Context(self.head(name, wish), wish)
-        errors, data = self._execute(self.schema(name), question, context)
+        errors, data = self._execute(self.schema(name, wish.before), question, context)
         body = _errors(errors) if errors else orjson.dumps({"data": data})
         return Reply(200, body, ids=context.ids, applied=wish.fault != "query_timeout" or context.timed_out)
 
     def head(self, name: str, wish: Wish) -> Head:
         """How far the subgraph has indexed; a stale one stopped where its newest row is."""
-        behind = 0 if wish.before is None else max(1, int((HEAD_TIME - wish.before) / BLOCK_SECONDS))
+        behind = 0
+        if wish.before is not None and wish.before <= HEAD_TIME:
+            behind = max(1, int((HEAD_TIME - wish.before) / BLOCK_SECONDS))
         return Head(HEAD_BLOCK - behind, f"Qm{keccak(name.encode()).hex()[:44]}")
 
-    def schema(self, name: str) -> GraphQLSchema:
-        """The subgraph's schema over its rows, made when first asked for."""
+    def schema(self, name: str, before: int | None = None) -> GraphQLSchema:
+        """The subgraph's schema over its rows of before a time (unix seconds), made when first asked for."""
+        end = HEAD_TIME + 1 if before is None else min(before, HEAD_TIME + 1)
         with self._lock:
-            if name not in self._schemas:
-                self._schemas[name] = make_schema(SUBGRAPHS[name](self._rows))
-            return self._schemas[name]
+            if end not in self._views:
+                self._views[end] = Rows(self._world, self._faults, end, self._index), {}
+            rows, schemas = self._views[end] = self._views.pop(end)
+            if len(self._views) > VIEWS:
+                del self._views[next(iter(self._views))]
+            if name not in schemas:
+                schemas[name] = make_schema(SUBGRAPHS[name](rows))
+            return schemas[name]
 
     def warm_up(self) -> None:
         """Make the rows that answer token lookups, and their usual order, before the first request needs them."""
@@ -91,8 +103,7 @@ class Goldsky:
     def forget(self) -> None:
         """Make the rows anew at the next request, after the lies have changed."""
         with self._lock:
-            self._schemas: dict[str, GraphQLSchema] = {}
-            self._rows = Rows(self._world, self._faults)
+            self._views: dict[int, tuple[Rows, dict[str, GraphQLSchema]]] = {}
 
     def _execute(self, schema: GraphQLSchema, question: Question, context: Context) -> tuple[list[dict[str, Any]], Any]:
         try:

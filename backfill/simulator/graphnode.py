@@ -89,6 +89,10 @@ class Collection:
         """Whether the field holds a list."""
         return self.fields[name].startswith("[")
 
+    def find(self, page: Page) -> list[Row]:
+        """The rows of a page, in order."""
+        return _scan(self, page)
+
     def sorted_by(self, name: str) -> list[Row]:
         """All rows ascending by a field, ties by id. Sorted once, then kept."""
         if name not in self._sorted:
@@ -118,6 +122,10 @@ class Page:
 
 def select(collection: Collection, page: Page) -> list[Row]:
     """The rows of a page, in order."""
+    return collection.find(page)
+
+
+def _scan(collection: Collection, page: Page) -> list[Row]:
     by_id = "id_in" in page.where
     tests = list(compile_where(collection, {k: v for k, v in page.where.items() if k != "id_in"}))
     if page.before is not None:
@@ -172,14 +180,15 @@ def compile_where(collection: Collection, where: Where) -> Iterator[Test]:
     if "or" in where:
         yield _any_of([list(compile_where(collection, part)) for part in where["or"] or ()])
     for name in columns:
-        yield _column_test(collection, name, where[name])
+        yield column_test(collection, name, where[name])
 
 
 def _any_of(branches: Sequence[Sequence[Test]]) -> Test:
     return lambda row: any(all(test(row) for test in branch) for branch in branches)
 
 
-def _column_test(collection: Collection, filter_name: str, wanted: Any) -> Test:
+def column_test(collection: Collection, filter_name: str, wanted: Any) -> Test:
+    """The test that one condition of a filter makes."""
     name, operator = split_operator(collection, filter_name)
     if operator == "child":
         return _child_test(collection, name, wanted)

@@ -6,21 +6,31 @@ from collections.abc import Callable
 from functools import cached_property
 
 from .faults import Faults, Lie
+from .fill_index import FillCollection, FillIndex
 from .graphnode import AT, Collection, Row
 from .model import Mapping
+from .moves import RESOLVED_AFTER
+from .subgraph_events import BOOK, VOLUMES, Events
 from .world import World
 
 Maker = Callable[["Rows"], list[Collection]]
 _EVENT = {"id": "ID!", "timestamp": "BigInt!"}
-_FULL_PAYOUT = "1"
+_HALF = "0.5"
 
 
 class Rows:
-    """Rows made from a world, each kind once and only when a subgraph that holds it is first asked."""
+    """Rows made from a world, each kind once and only when a subgraph that holds it is first asked.
 
-    def __init__(self, world: World, faults: Faults) -> None:
+    `end` (unix seconds) is when the subgraphs stopped: what came later is in no row.
+    """
+
+    def __init__(self, world: World, faults: Faults, end: int, index: FillIndex) -> None:
         self._world = world
         self._faults = faults
+        self._end = end
+        self.index = index
+        self.events = Events(lambda: world.ledger, world.markets, end)
+        """Rows of what happened on the chain."""
 
     @cached_property
     def tokens(self) -> list[Row]:
@@ -52,7 +62,7 @@ class Rows:
 
     @cached_property
     def conditions(self) -> dict[str, Row]:
-        """Every known condition, with its tokens by outcome index, its age, and its winner once resolved."""
+        """Every known condition, with its tokens by outcome index, its age, and its payout once resolved."""
         markets = {market.condition: market for market in self._world.markets}
         found: dict[str, Row] = {}
         for token in self._known:
@@ -60,7 +70,11 @@ class Rows:
             market = markets.get(truth.condition)
             entry = found.setdefault(
                 truth.condition,
-                {"tokens": {}, AT: market.start if market else 0, "winner": market.winner if market else None},
+                {
+                    "tokens": {},
+                    AT: market.start if market else 0,
+                    "numerators": market.at(self._end - RESOLVED_AFTER).numerators if market else None,
+                },
             )
             entry["tokens"][truth.outcome_index] = str(token)
         return found
@@ -97,21 +111,28 @@ class Rows:
             {
                 "id": f"0x{key}",
                 "positionIds": [entry["tokens"][index] for index in sorted(entry["tokens"])],
-                "payoutNumerators": _payout(entry) or [],
-                "payoutDenominator": "0" if entry["winner"] is None else _FULL_PAYOUT,
+                "payoutNumerators": [str(each) for each in entry["numerators"] or ()],
+                "payoutDenominator": str(sum(entry["numerators"] or ())),
                 AT: entry[AT],
             }
             for key, entry in self.conditions.items()
         ]
 
-    def fills(self) -> list[Row]:
-        """Every fill of the world."""
-        return [{**f._asdict(), "timestamp": str(f.timestamp), AT: f.timestamp} for f in self._world.fills]
+    def balances(self) -> list[Row]:
+        """What wallets hold of known tokens."""
+        return self.events.balances(self._known)
+
+    def net_balances(self) -> list[Row]:
+        """What wallets hold more of than of the other outcome."""
+        return self.events.net_balances(self._known)
 
 
 def _payout(entry: Row) -> list[str] | None:
-    """The winning side's whole unit and the other's nothing, None until resolved."""
-    return None if entry["winner"] is None else [_FULL_PAYOUT if i == entry["winner"] else "0" for i in range(2)]
+    """What a share of each outcome pays: the winning one its whole unit; None until resolved."""
+    numerators = entry["numerators"]
+    if numerators is None:
+        return None
+    return [_HALF if sum(numerators) > 1 else str(numerator) for numerator in numerators]
 
 
 def _distort(row: Row, lie: Lie, other: Mapping) -> None:
@@ -127,12 +148,12 @@ def _distort(row: Row, lie: Lie, other: Mapping) -> None:
 
 
 def _none() -> list[Row]:
-    """No rows: an entity that the worlds do not fill yet."""
+    """No rows: an entity of the old automated market makers, which no world has."""
     return []
 
 
 def activity(rows: Rows) -> list[Collection]:
-    """activity-subgraph: positions and conditions; splits, merges, redemptions and conversions are still empty."""
+    """activity-subgraph: positions and conditions, splits, merges, redemptions and conversions."""
     moved = {**_EVENT, "stakeholder": "String!", "condition": "String!", "amount": "BigInt!"}
     redeemed = {**_EVENT, "redeemer": "String!", "condition": "String!", "indexSets": "[BigInt!]!", "payout": "BigInt!"}
     converted = {**_EVENT, "stakeholder": "String!", "negRiskMarketId": "String!", "amount": "BigInt!"}
@@ -141,17 +162,22 @@ def activity(rows: Rows) -> list[Collection]:
     return [
         Collection("Position", "positions", position, lambda: rows.tokens),
         Collection("Condition", "conditions", {"id": "ID!"}, rows.condition_ids),
-        Collection("Split", "splits", moved, _none),
-        Collection("Merge", "merges", moved, _none),
-        Collection("Redemption", "redemptions", redeemed, _none),
-        Collection("NegRiskConversion", "negRiskConversions", converted, _none),
-        Collection("NegRiskEvent", "negRiskEvents", {"id": "ID!", "questionCount": "Int!"}, _none),
+        Collection("Split", "splits", moved, lambda: rows.events.splits(merge=False)),
+        Collection("Merge", "merges", moved, lambda: rows.events.splits(merge=True)),
+        Collection("Redemption", "redemptions", redeemed, rows.events.redemptions),
+        Collection("NegRiskConversion", "negRiskConversions", converted, rows.events.conversions),
+        _neg_risk_events(rows),
         Collection("FixedProductMarketMaker", "fixedProductMarketMakers", {"id": "ID!"}, _none),
     ]
 
 
+def _neg_risk_events(rows: Rows) -> Collection:
+    fields = {"id": "ID!", "questionCount": "Int!"}
+    return Collection("NegRiskEvent", "negRiskEvents", fields, rows.events.neg_risk_events)
+
+
 def positions(rows: Rows) -> list[Collection]:
-    """positions-subgraph: token to condition with the payout beside it; balances are still empty."""
+    """positions-subgraph: token to condition with the payout beside it, and balances."""
     conditions = Collection("Condition", "conditions", {"id": "ID!", "payouts": "[BigDecimal!]"}, rows.payouts)
     token = {"id": "ID!", "condition": "Condition!", "complement": "String!", "outcomeIndex": "BigInt!"}
     tokens = Collection("TokenIdCondition", "tokenIdConditions", token, rows.complements, {"condition": conditions})
@@ -159,44 +185,47 @@ def positions(rows: Rows) -> list[Collection]:
     return [
         conditions,
         tokens,
-        Collection("UserBalance", "userBalances", balance, _none, {"asset": tokens}),
-        Collection("NetUserBalance", "netUserBalances", balance, _none, {"asset": tokens}),
+        Collection("UserBalance", "userBalances", balance, rows.balances, {"asset": tokens}),
+        Collection("NetUserBalance", "netUserBalances", balance, rows.net_balances, {"asset": tokens}),
     ]
 
 
 def orderbook(rows: Rows) -> list[Collection]:
-    """orderbook-subgraph: token to condition without an outcome index, and the fills; matches are still empty."""
+    """orderbook-subgraph: token to condition without an outcome index, the fills, matches, and totals by token."""
     amounts = dict.fromkeys(("makerAmountFilled", "takerAmountFilled"), "BigInt!")
     event = {"id": "ID!", "transactionHash": "Bytes!", "orderHash": "Bytes!", "timestamp": "BigInt!"}
     event |= dict.fromkeys(("maker", "taker", "makerAssetId", "takerAssetId"), "String!")
     event |= {**amounts, "fee": "BigInt!"}
     matched = {**_EVENT, "makerAssetID": "BigInt!", "takerAssetID": "BigInt!", **amounts}
     market = {"id": "ID!", "condition": "String!", "outcomeIndex": "BigInt"}
+    book = {"id": "ID!", **dict.fromkeys((*BOOK, *VOLUMES), "BigInt!")}
+    book |= {f"scaled{name[0].upper()}{name[1:]}": "BigDecimal!" for name in VOLUMES}
     return [
         Collection("MarketData", "marketDatas", market, rows.market_data),
-        Collection("OrderFilledEvent", "orderFilledEvents", event, rows.fills),
-        Collection("OrdersMatchedEvent", "ordersMatchedEvents", matched, _none),
+        FillCollection("OrderFilledEvent", "orderFilledEvents", event, _none, index=rows.index),
+        Collection("OrdersMatchedEvent", "ordersMatchedEvents", matched, rows.events.matches),
+        Collection("Orderbook", "orderbooks", book, rows.events.books),
     ]
 
 
 def pnl(rows: Rows) -> list[Collection]:
-    """pnl-subgraph: conditions with both token ids and the payout vector; user positions are still empty."""
+    """pnl-subgraph: conditions with both token ids and the payout vector, and what wallets hold at what cost."""
     condition = {"id": "ID!", **dict.fromkeys(("positionIds", "payoutNumerators"), "[BigInt!]!")}
     condition["payoutDenominator"] = "BigInt!"
     held = {"id": "ID!", "user": "String!"}
     held |= dict.fromkeys(("tokenId", "amount", "avgPrice", "realizedPnl", "totalBought"), "BigInt!")
     return [
         Collection("Condition", "conditions", condition, rows.vectors),
-        Collection("UserPosition", "userPositions", held, _none),
-        Collection("NegRiskEvent", "negRiskEvents", {"id": "ID!", "questionCount": "Int!"}, _none),
+        Collection("UserPosition", "userPositions", held, rows.events.user_positions),
+        _neg_risk_events(rows),
     ]
 
 
-def wallet(_rows: Rows) -> list[Collection]:
-    """wallet-subgraph: proxy and safe wallets, still empty."""
+def wallet(rows: Rows) -> list[Collection]:
+    """wallet-subgraph: proxy and safe wallets."""
     fields = {"id": "ID!", "signer": "String!", "type": "String!"}
     fields |= dict.fromkeys(("balance", "lastTransfer", "createdAt"), "BigInt!")
-    return [Collection("Wallet", "wallets", fields, _none)]
+    return [Collection("Wallet", "wallets", fields, rows.events.wallets)]
 
 
 SUBGRAPHS: dict[str, Maker] = {
