@@ -141,7 +141,7 @@ class Trades:
             "maker_address": order.maker,
             "matched_amount": decimal(order.shares, MICRO),
             "price": decimal(order.usdc, order.shares),
-            "fee_rate_bps": "" if order.at.log_index % 2 else "0",
+            "fee_rate_bps": "" if int(order.order_hash[-1], 16) % 2 else "0",
             "asset_id": str(order.token),
             "outcome": self._world.truth[order.token].label or "",
             "side": order.side,
