@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from .data_api_index import Combo, Event, Index, Window, is_taker, place_of, taken, walk
-from .data_api_query import Query, Refused, Row, cut, envelope, make_cursor, too_much
+from .data_api_query import Query, Refused, Row, cut, envelope, envelope_of, make_cursor, too_much
 from .data_api_rows import MICRO, Rows, paid
 from .ledger import Conversion, Order, Redemption, Split
 from .reply import Reply, Wish
@@ -39,7 +39,7 @@ class Feeds:
         limit = anchor["l"] if anchor else query.limit()
         now = self._facts.now(wish.before) - (0 if anchor else lag)
         lists, window = self._trades_of(query, now)
-        wanted = self._within(self._conditions(query), trade_test(query))
+        wanted = self._within(self._conditions(query) if query.user() else None, trade_test(query))
         return self._page("trades", (lists, window, wanted), (anchor, limit, False), wish)
 
     def activity(self, query: Query, wish: Wish) -> Reply:
@@ -86,8 +86,9 @@ class Feeds:
             # As recorded: a number in one feed, a string in the other.
             shown = sequence if kind == "trades" else str(sequence)
             cursor = make_cursor(kind, l=limit, ts=at, sq=shown, d=UP if ascending else DOWN)
-        render = self._rows.trade if kind == "trades" else self._rows.activity
-        return envelope([render(event) for event in page], limit, cursor, applied)
+        if kind == "trades":
+            return envelope_of(list(map(self._rows.trade_line, page)), limit, cursor, applied)
+        return envelope(list(map(self._rows.activity, page)), limit, cursor, applied)
 
     def _conditions(self, query: Query) -> list[str] | None:
         """Conditions asked for, by themselves or by their event."""

@@ -23,7 +23,7 @@ SORTS = ("CURRENT_VALUE", "PRICE", "TOKENS", "UNREALIZED_PNL", "REALIZED_PNL", "
 BY_REALIZED = ("CURRENT_VALUE", "PRICE", "TOKENS", "UNREALIZED_PNL")
 """What closed positions cannot be sorted by: they come by realized gain instead, under the name asked for."""
 DUST = 0.1
-KEPT_BOOKS = 256
+KEPT_BOOKS = 4096
 
 
 class Position(NamedTuple):

@@ -128,7 +128,7 @@ class Resolutions:
 
 def status(facts: Facts, before: int | None) -> Reply:
     """How far the data reaches: `max_synced_block` is the block that everything is complete to."""
-    block, now = facts.head(before).block, facts.now(before)
+    block, now = facts.head(before), facts.now(before)
     behind = {"source": "auto_redeem_binary_redemption", "block": max(0, block - 1), "behind_max": 1}
     mechanisms = [
         {"name": "activity_feed", "age_seconds": 4},

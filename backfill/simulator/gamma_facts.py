@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import NamedTuple
 
+from .blocks import block_of
 from .ids import NEG_RISK_ORACLE, UMA_ORACLE
-from .ledger import At, Ledger, Order, Resolution, WalletPair
+from .ledger import Ledger, Order, Resolution, WalletPair
 from .model import Market
 from .world import World
 
@@ -50,12 +51,10 @@ class Facts:
         """The clock (unix seconds): what is at or after it has not happened. Without one, all has happened."""
         return self.ledger.head.timestamp + 1 if before is None else before
 
-    def head(self, before: int | None) -> At:
-        """The newest block that has any event at this time; the ledger's head without a clock."""
-        if before is None or before > self.ledger.head.timestamp:
-            return self.ledger.head
-        place = bisect_left(self.ledger.orders, before, key=_order_time)
-        return self.ledger.orders[place - 1].at if place else At(0, 0, "", before - 1)
+    def head(self, before: int | None) -> int:
+        """The newest block at this time, whether anything happened in it or not."""
+        head = self.ledger.head
+        return head.block if before is None or before > head.timestamp else block_of(before - 1)
 
     @cached_property
     def listing(self) -> list[Market]:

@@ -116,6 +116,12 @@ def test_some_labels_are_unknown_and_prices_are_the_quotient(caller: Caller, his
         assert row["outcome"] == history.truth[order.token].label
 
 
+def test_rows_that_are_put_together_from_encoded_parts_are_the_rows(caller: Caller, history: World) -> None:
+    rows = caller.api._feeds._rows
+    for order in history.ledger.orders:
+        assert orjson.loads(rows.trade_line(order)) == orjson.loads(orjson.dumps(rows.trade(order)))
+
+
 @pytest.mark.parametrize("path", ["/v2/trades", "/v2/activity"])
 def test_an_edited_cursor_is_refused(caller: Caller, path: str) -> None:
     first = orjson.loads(caller.ask(path, user=WALLETS[0], limit=5).body)
@@ -172,9 +178,20 @@ def test_the_clock_hides_what_is_younger(caller: Caller, history: World) -> None
     rows = caller.all("/v2/trades", wish, user=WALLETS[4], taker_only="false", filter_amount=TINY, start=1)
     expected = [o for o in history.ledger.orders if o.maker == WALLETS[4] and o.at.timestamp < middle.timestamp]
     assert Counter(map(key_of_row, rows)) == truth(expected)
-    status = orjson.loads(caller.ask("/v2/status", wish).body)["data"]["ingestion"]
-    assert status["max_synced_block"] == max(o.at.block for o in history.ledger.orders if o.at < middle
-                                             and o.at.timestamp < middle.timestamp)  # fmt: skip
+
+
+def test_status_tells_the_newest_block_of_the_clock() -> None:
+    world = World.generate(seed=4, traded=200, mapped=0)
+    caller = Caller(DataApi(world, Faults(world)))
+
+    def newest(before: int | None) -> int:
+        body = orjson.loads(caller.ask("/v2/status", Wish(before=before)).body)
+        return int(body["data"]["ingestion"]["max_synced_block"])
+
+    assert newest(None) == world.ledger.head.block
+    for order in world.ledger.orders[::50]:
+        assert 0 <= order.at.block - newest(order.at.timestamp + 1) <= 5, "blocks shift a little where two seconds met"
+        assert newest(order.at.timestamp + 86_400) > order.at.block + 30_000
 
 
 def test_activity_is_everything_that_a_wallet_did(caller: Caller, history: World) -> None:
