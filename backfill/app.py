@@ -170,7 +170,9 @@ class TrackRun:
         name, plan = work.track.name, work.plan
         file = CheckpointFile(self.config.run.checkpoint_dir, name)
         progress = file.load(plan.plan_id, warn=lambda text: log.warning("checkpoint_fallback", detail=text))
-        return Desk(name, work.book.track(plan, name), progress, file, log, self.run_id, workers)
+        desk = Desk(name, work.book.track(plan, name), progress, file, log, self.run_id, workers)
+        desk.one_row_an_item = name in TOKEN_TRACKS
+        return desk
 
     def _archive(self, work: Work[T], log: Logger) -> Any:
         """What keeps the answers of a track; None when nothing is to be kept."""

@@ -19,6 +19,7 @@ MODULES = (
     "imports",
     "setup",
     "run",
+    "sync",
     "stages",
     "status",
     "tail",

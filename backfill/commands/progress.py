@@ -12,9 +12,10 @@ from backfill.commands.common import AsJson, DryRun, Yes, config_of, emit_json, 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backfill.config import Config
     from backfill.engine.checkpoint import CheckpointFile
+    from backfill.engine.plan import Plan
 
-RESUME = "backfill run tokens"
 Track = Annotated[str, typer.Argument(help="A track's name, such as dome_tokens.")]
 OneTrack = Annotated[str | None, typer.Option("--track", help="Of this track alone.")]
 
@@ -38,13 +39,24 @@ def checked_tracks(track: str | None) -> tuple[str, ...]:
         UsageError: there is no such track.
     """
     from backfill.errors import UsageError
+    from backfill.tracks.catalog import TRACK_NAMES
     from backfill.tracks.tokens import TOKEN_TRACKS
 
+    names = (*TOKEN_TRACKS, *TRACK_NAMES)
     if track is None:
-        return tuple(TOKEN_TRACKS)
-    if track not in TOKEN_TRACKS:
-        raise UsageError(f"{track}: no such track", remedy=f"one of {', '.join(TOKEN_TRACKS)}")
+        return names
+    if track not in names:
+        raise UsageError(f"{track}: no such track", remedy=f"one of {', '.join(names)}")
     return (track,)
+
+
+def resume_of(track: str) -> str:
+    """The command that takes a track up again."""
+    from backfill.tracks import catalog
+    from backfill.tracks.tokens import TOKEN_TRACKS
+
+    dataset = "tokens" if track in TOKEN_TRACKS else catalog.dataset_of(track).replace("derive", "tokens")
+    return f"backfill run {dataset}"
 
 
 def show(
@@ -63,9 +75,12 @@ def show(
             found[name] = document
     if as_json:
         return emit_json(found)
+    from backfill.tracks.tokens import TOKEN_TRACKS
+
     for name in checked_tracks(track):
-        for line in checkpoint_lines(name, found.get(name)):
-            say(line)
+        if name in found or name in TOKEN_TRACKS or track:
+            for line in checkpoint_lines(name, found.get(name)):
+                say(line)
 
 
 def checkpoint_lines(name: str, document: dict[str, Any] | None) -> list[str]:
@@ -117,7 +132,7 @@ def _reset_told(name: str, there: bool, dry_run: bool, as_json: bool) -> None:
         return emit_json({"track": name, "reset": there and not dry_run, "dry_run": dry_run})
     if not there:
         return say(f"{name} has no checkpoint; nothing to discard")
-    say(f"{name} would start afresh" if dry_run else f"{name} starts afresh; next: {RESUME}")
+    say(f"{name} would start afresh" if dry_run else f"{name} starts afresh; next: {resume_of(name)}")
 
 
 def _loss(file: CheckpointFile) -> str:
@@ -147,20 +162,26 @@ def _ask(name: str) -> None:
 
 def retry_failed(ctx: typer.Context, track: OneTrack = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Make failed units pending again; the next run takes them up where they stopped."""
-    from backfill.app import current_plan
-
     config = config_of(ctx)
-    names = checked_tracks(track)
-    plan = current_plan(config)
-    found = {
-        name: _retry(config.run.checkpoint_dir, name, plan.plan_id, dry_run) for name in names if name in plan.shares
-    }
+    found = {}
+    for name in checked_tracks(track):
+        if (plan := _plan_of(config, name)) is not None:
+            found[name] = _retry(config.run.checkpoint_dir, name, plan.plan_id, dry_run)
     total = sum(found.values())
+    following = "; ".join(dict.fromkeys(resume_of(name) for name, count in found.items() if count)) or None
     if as_json:
-        return emit_json({"retried": total, "tracks": found, "dry_run": dry_run, "next": RESUME if total else None})
+        return emit_json({"retried": total, "tracks": found, "dry_run": dry_run, "next": following})
     for name, count in found.items():
         say(f"{name}: {count:,} failed units {'would be' if dry_run else 'are'} pending again")
-    say(f"next: {RESUME}" if total else "nothing has failed")
+    say(f"next: {following}" if total else "nothing has failed")
+
+
+def _plan_of(config: Config, name: str) -> Plan | None:
+    """The plan in force of a track, None when it has none."""
+    from backfill.app import book_of
+
+    plan = book_of(config, name).current()
+    return plan if plan is not None and name in plan.shares else None
 
 
 def _retry(folder: Path, name: str, plan_id: str, dry_run: bool) -> int:

@@ -8,28 +8,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backfill.commands import datasets
 from backfill.commands.common import AsJson, DryRun, config_of, emit_json, note, run_async, say
 
 if TYPE_CHECKING:
     from backfill.app import RunFile, TokenRun
     from backfill.config import Config
     from backfill.engine.stop import StopSignal
+    from backfill.runs import Outcome
     from backfill.stages.tokens import Relay
 
 Summary = dict[str, Any]
+DERIVE = "derive_tokens"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(help="Run the tracks of a dataset; resumes by itself.", no_args_is_help=True)
     group.command("tokens")(tokens)
+    datasets.register(group)
     app.add_typer(group, name="run")
 
 
 def tokens(
     ctx: typer.Context,
     track: Annotated[
-        str | None, typer.Option("--track", help="Run this track alone: dome_tokens or goldsky_tokens.")
+        str | None,
+        typer.Option("--track", help="Run this track alone: dome_tokens, goldsky_tokens or derive_tokens."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=1024, help="Instead of the config's number.")
@@ -38,12 +43,15 @@ def tokens(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Phases 1 and 2: ask Dome and Goldsky, side by side, which market each unmapped token belongs to; then 3 and 4."""
+    """Phases 1 and 2: compute the tokens of known markets, and ask Dome and Goldsky, side by side, which market each
+    unmapped token belongs to; then phases 3 and 4."""
     from backfill.errors import UsageError
     from backfill.tracks.tokens import TOKEN_TRACKS
 
+    if track == DERIVE:
+        return _derive(ctx, workers, dry_run, as_json)
     if track is not None and track not in TOKEN_TRACKS:
-        raise UsageError(f"--track {track}: no such track", remedy=f"one of {', '.join(TOKEN_TRACKS)}")
+        raise UsageError(f"--track {track}: no such track", remedy=f"one of {', '.join((*TOKEN_TRACKS, DERIVE))}")
     config = config_of(ctx)
     if dry_run:
         return _show_work(config, track, as_json)
@@ -52,6 +60,19 @@ def tokens(
         run_async(_tokens(config, track, workers, merge and track is None, summary))
     finally:
         _report(summary, track, merge, as_json)
+
+
+def _derive(ctx: typer.Context, workers: int | None, dry_run: bool, as_json: bool) -> None:
+    """The track that asks nobody, alone."""
+    if dry_run:
+        return datasets.preview(config_of(ctx), "derive", datasets.wish_of("derive", DERIVE), False, as_json)
+    outcomes: list[Outcome] = []
+    wish = datasets.wish_of("derive", DERIVE)
+    again = f"backfill run tokens --track {DERIVE}"
+    try:
+        run_async(datasets.session(config_of(ctx), [("derive", wish)], workers, False, again, outcomes))
+    finally:
+        datasets.report(outcomes, as_json)
 
 
 def _show_work(config: Config, track: str | None, as_json: bool) -> None:
@@ -84,7 +105,7 @@ async def _tokens(config: Config, track: str | None, workers: int | None, merge:
     live = sys.stderr.isatty() and not os.environ.get("BACKFILL_PLAIN")
     secrets = config.hidden()
     log = configure(config.run.log_file, secrets=secrets, run_id=run_id, stderr="warnings" if live else "json")
-    run = TokenRun(config, current_plan(config), log, run_id, stop, track, workers)
+    run = TokenRun(config, log, run_id, stop, workers, plan=current_plan(config), only=track)
     file = RunFile(config.run.checkpoint_dir, run_id)
     with run.leases(), on_signals(stop):
         again = f"backfill run tokens{f' --track {track}' if track else ''}"
@@ -105,14 +126,30 @@ async def _phases(run: TokenRun, file: RunFile, merge: bool, live: bool, summary
 
     async with AsyncExitStack() as stack:
         warehouse = await run.stop.unless(stack.enter_async_context(ready_warehouse(run.config, run.log)))
+        derived = await _derived(run, warehouse, file) if run.only is None else []
         async with run.relay(warehouse) as relay:
             async with _bars(relay, live):
                 await drain(run.stop, run.config.run.drain_s, relay.run())
             summary.update(_tracks_summary(run, relay))
-        problems = _problems(run, relay)
+        problems = _problems(run, relay) + derived
         if merge and not run.stop.stopping:
             await run.stop.unless(_follow_up(run, warehouse, file, summary, problems))
     _conclude(run.stop, problems)
+
+
+async def _derived(run: TokenRun, warehouse: Any, file: RunFile) -> list[Any]:
+    """The tokens of known markets, computed; what went wrong with that."""
+    from backfill.runs import Run
+    from backfill.stages.planning import Wish
+
+    config = run.config
+    if not config.tracks.derive_tokens.enabled:
+        return []
+    bars = datasets.bars(False)
+    made = Run(config, warehouse, "derive", Wish(only=DERIVE), run.log, run.run_id, run.stop, bars, file.phase)
+    found = (await made.run()).problems
+    file.phase("tokens")
+    return found
 
 
 async def _follow_up(run: TokenRun, warehouse: Any, file: RunFile, summary: Summary, problems: list[Any]) -> None:

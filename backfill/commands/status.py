@@ -45,6 +45,7 @@ def status(
 def _reader(ctx: typer.Context) -> Callable[[], Row]:
     from backfill.engine.report import Reader
     from backfill.places import places
+    from backfill.tracks.catalog import TRACK_NAMES
     from backfill.tracks.tokens import TOKEN_TRACKS
 
     here, told = places(ctx.obj.path), set[str]()
@@ -54,7 +55,7 @@ def _reader(ctx: typer.Context) -> Callable[[], Row]:
             note(f"warning: {text}")
         told.add(text)
 
-    return lambda: Reader(here.checkpoint_dir, here.data_dir, tuple(TOKEN_TRACKS), warn).document()
+    return lambda: Reader(here.checkpoint_dir, here.data_dir, tuple(TOKEN_TRACKS), warn, more=TRACK_NAMES).document()
 
 
 def _show(document: Row, as_json: bool) -> None:

@@ -31,7 +31,10 @@ NOTICE_S = 30.0
 
 @dataclass(slots=True)
 class Desk:
-    """The state of one track in this process."""
+    """The state of one track in this process.
+
+    `one_row_an_item`: each item is answered with one row, and coverage is rows by items; else settled by all items.
+    """
 
     name: str
     plan: TrackPlan
@@ -43,6 +46,7 @@ class Desk:
     state: str = "running"
     last_error: str | None = None
     letters: int = 0
+    one_row_an_item: bool = True
     crew: Crew | None = None
     cooling: Callable[[], bool] = lambda: False
     counted: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -65,12 +69,16 @@ class Desk:
             "processed": counters.processed,
             "total": total,
             "inserted": counters.inserted,
-            "coverage": round(counters.inserted / total, 6) if total else 1.0,
+            "coverage": self._coverage(counters.inserted if self.one_row_an_item else counters.processed, total),
             "rate": round(self.meter.rate(), 2),
             "eta_s": None if eta is None else round(eta, 1),
             "workers_active": self.crew.active if self.crew else 0,
             "workers_total": self.workers,
         }
+
+    @staticmethod
+    def _coverage(part: int, total: int) -> float:
+        return round(part / total, 6) if total else 1.0
 
     def shown_state(self) -> str:
         """One of the states of the contract."""

@@ -151,7 +151,9 @@ class PlanBook:
         """Write a plan and make it the current one."""
         plan = draft(outline)
         for name, packed in _packed(outline).items():
-            _lay_down(self.home(plan.plan_id) / f"{name}.0", packed)
+            stem = self.home(plan.plan_id) / f"{name}.0"
+            _lay_down(stem, packed)
+            files.replace(stem.with_name(f"{name}.0.json"), _header(plan.shares[name]))
         document = {
             "version": VERSION,
             **{k: getattr(plan, k) for k in ("plan_id", "warehouse", "split", "created_at")},
@@ -160,6 +162,21 @@ class PlanBook:
         document["tracks"] = {name: asdict(share) for name, share in plan.shares.items()}
         files.replace(self.header, orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         return plan
+
+    def past(self, plan_id: str, name: str) -> TrackPlan:
+        """The segments of one track of any plan that was ever made here.
+
+        Raises:
+            StateError: there is none of this id any more.
+        """
+        path = self.home(plan_id) / f"{name}.0.json"
+        try:
+            share = Segment(**orjson.loads(path.read_bytes()))
+        except FileNotFoundError:
+            raise StateError(
+                "the plan is not there any more", where=str(path), remedy="it cannot be read again"
+            ) from None
+        return TrackPlan(self.home(plan_id), Plan(plan_id, "", "", "", {}, {name: share}), name, self.remedy)
 
     def track(self, plan: Plan, name: str) -> TrackPlan:
         """The segments of one track of the plan, checked against their digests.
@@ -229,7 +246,7 @@ class TrackPlan:
         segment = make_segment(kind, packed, batch, first_unit=self.units_total, origin=origin, reason=reason)
         stem = f"{self.name}.{len(self.segments)}"
         _lay_down(self._home / stem, packed)
-        files.replace(self._home / f"{stem}.json", orjson.dumps(asdict(segment), option=orjson.OPT_APPEND_NEWLINE))
+        files.replace(self._home / f"{stem}.json", _header(segment))
         self._admit(segment)
         return segment
 
@@ -275,6 +292,10 @@ def pack(share: Share) -> Packed:
         raise ValueError(f"the units are to hold {sum(share.sizes)} items, but there are {len(texts)}")
     cuts = "".join(f"{start:>{CUT_DIGITS}}\n" for start in starts).encode("ascii")
     return Packed(items, width + 1, cuts, len(starts))
+
+
+def _header(segment: Segment) -> bytes:
+    return orjson.dumps(asdict(segment), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _lay_down(stem: Path, packed: Packed) -> None:

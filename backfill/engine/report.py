@@ -18,7 +18,7 @@ from backfill import files
 from backfill.engine.checkpoint import CheckpointFile, live_path, lock_path
 from backfill.engine.deadletters import DeadLetters
 from backfill.engine.model import Segment
-from backfill.engine.plan import Plan, PlanBook
+from backfill.engine.plan import SHARED, Plan, PlanBook
 from backfill.engine.progress import Progress
 from backfill.errors import StateError
 
@@ -56,33 +56,50 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Reader:
-    """Assembles the status from a checkpoint folder. `warn` hears of files that had to be passed over."""
+    """Assembles the status from a checkpoint folder.
+
+    `known` are the tracks that share a plan and always have a row; `more` are those with plans of their own, which have
+    one as soon as they were planned. `warn` hears of files that had to be passed over.
+    """
 
     folder: Path
     data_dir: Path
     known: Sequence[str]
     warn: Warn
     clock: Callable[[], float] = time.time
-    _plan: Plan | None = None
+    more: Sequence[str] = ()
+    _plans: dict[str, Plan | None] = field(default_factory=dict)
     _run: Row = field(default_factory=dict)
 
     def document(self) -> Row:
         """The whole status; the keys are the contract's."""
-        trouble = self._read_plan()
+        trouble: dict[str, str] = {}
         self._run = _json(self.folder / "run.json")
-        names = list(dict.fromkeys((*(self._plan.shares if self._plan else ()), *self.known)))
+        names = self._plans_of(trouble)
         holders = {name: holder(self.folder, name) for name in (*names, MERGE)}
-        rows = [self._broken(name, trouble) if trouble else self._row(name, holders[name]) for name in names]
+        rows = [self._row(name, holders[name], trouble.get(name)) for name in names]
         return {**self._headline(holders, rows), "tracks": rows}
 
-    def _read_plan(self) -> str | None:
-        """Read the header of the plan; what is wrong with it, None when nothing is."""
+    def _plans_of(self, trouble: dict[str, str]) -> list[str]:
+        """Read the plan of every track that is worth a row; the names of those tracks."""
+        shared = self._read_plan(PlanBook(self.folder), trouble)
+        names = list(dict.fromkeys((*(shared.shares if shared else ()), *self.known)))
+        self._plans = dict.fromkeys(names, shared)
+        if (told := trouble.pop(SHARED, None)) is not None:
+            trouble.update(dict.fromkeys(names, told))
+        for name in self.more:
+            book = PlanBook(self.folder, name)
+            if book.header.exists():
+                self._plans[name] = self._read_plan(book, trouble)
+        return list(self._plans)
+
+    def _read_plan(self, book: PlanBook, trouble: dict[str, str]) -> Plan | None:
+        """Read the header of a plan; what is wrong with it is noted under its name."""
         try:
-            self._plan = PlanBook(self.folder).current()
+            return book.current()
         except StateError as error:
-            self._plan = None
-            return str(error)
-        return None
+            trouble[book.name] = str(error)
+            return None
 
     def _headline(self, holders: dict[str, str | None], rows: list[Row]) -> Row:
         pid = str(self._run.get("pid"))
@@ -91,12 +108,14 @@ class Reader:
         if holders[MERGE] is not None or pid in alive:
             state, phase = (state if state in WORKING else "running"), phase if pid in alive else MERGE
         elif state in WORKING:
-            phase = "tokens"
+            phase = phase if phase not in (None, "ended") else SHARED
         elif phase not in (None, "ended") and state not in ("done", "idle"):
             state = "interrupted"
         return {"run_id": run_id, "state": state, "phase": phase}
 
-    def _row(self, name: str, owner: str | None) -> Row:
+    def _row(self, name: str, owner: str | None, trouble: str | None) -> Row:
+        if trouble:
+            return self._broken(name, trouble)
         live = _json(live_path(self.folder, name))
         if owner is not None and str(live.get("pid")) == owner:
             return self._living(name, live)
@@ -119,16 +138,17 @@ class Reader:
 
     def _resting(self, name: str, live: Row) -> Row:
         """A track on which nobody works, by its checkpoint."""
-        if self._plan is None or name not in self._plan.shares:
+        plan = self._plans.get(name)
+        if plan is None or name not in plan.shares:
             return {**_blank(name), "dead_letters": self._letters(name)}
         file = CheckpointFile(self.folder, name)
-        segments = self._segments(self._plan, name)
+        segments = self._segments(plan, name)
         try:
             document = file.read(self.warn)
-            progress = file.progress_of(document, self._plan.plan_id)
+            progress = file.progress_of(document, plan.plan_id)
         except StateError as error:
             return self._broken(name, str(error))
-        row = _counted(_blank(name), progress, segments)
+        row = _counted(_blank(name), progress, segments, one_row_an_item=name in self.known)
         row["state"] = _state(progress, segments, started=document is not None or bool(live), said=live.get("state"))
         row["eta_s"] = 0.0 if row["state"] == "done" else None
         row["workers_total"] = live.get("workers_total", 0)
@@ -206,16 +226,17 @@ def _blank(name: str) -> Row:
     }
 
 
-def _counted(row: Row, progress: Progress, segments: Sequence[Segment]) -> Row:
+def _counted(row: Row, progress: Progress, segments: Sequence[Segment], *, one_row_an_item: bool) -> Row:
     counters, last = progress.counters, segments[-1]
     total = sum(segment.tokens for segment in segments if segment.kind != "recheck")
+    answered = counters.inserted if one_row_an_item else counters.processed
     return row | {
         "units_total": last.first_unit + last.units,
         "units_done": len(progress.done) + len(progress.moved),
         "processed": counters.processed,
         "total": total,
         "inserted": counters.inserted,
-        "coverage": round(counters.inserted / total, 6) if total else 1.0,
+        "coverage": round(answered / total, 6) if total else 1.0,
         "failed_units": len(progress.failed),
         "retries": counters.retries,
         "throttled": counters.throttled,

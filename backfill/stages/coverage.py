@@ -74,7 +74,7 @@ async def _status(warehouse: Warehouse, runner: Runner[Track], plan: Plan) -> No
     known = await _known(warehouse, track)
     start, end = known.get("covered_from"), known.get("covered_to")
     left = desk.plan.units_total - len(desk.progress.done)
-    whole = plan.baseline.get("wish", {}).get("wallets") in (None, [])
+    whole = not plan.baseline.get("wish", {}).get("wallets")
     if left == 0 and whole:
         window = plan.baseline.get("window") or {"from": None, "to": int(time.time())}
         start, end = joined(start, end, window["from"], window["to"])

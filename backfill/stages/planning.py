@@ -47,7 +47,7 @@ class Wish:
 
 @dataclass(slots=True)
 class Planner:
-    """Makes the plan of one dataset."""
+    """Makes the plans of one dataset's tracks; `keeps` says whether what was counted is noted in the warehouse."""
 
     config: Config
     warehouse: Warehouse
@@ -59,6 +59,7 @@ class Planner:
     lanes: dict[str, Lane] = field(default_factory=dict)
     horizons: dict[str, Horizon] = field(default_factory=dict)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keeps: bool = True
 
     async def look(self) -> None:
         """Ask every source how far it goes."""
@@ -269,7 +270,7 @@ class Planner:
 
     async def _keep_measure(self, track: Track, counts: Mapping[str, int]) -> None:
         rows = ({"dataset": track.dataset, "source": track.name, "key": k, "rows": n} for k, n in counts.items())
-        if body := b"\n".join(map(orjson.dumps, rows)):
+        if self.keeps and (body := b"\n".join(map(orjson.dumps, rows))):
             await self.warehouse.insert("staging.density", body)
 
     async def _covered_end(self, track: Track, kind: str, start: int | None = None) -> int:
@@ -288,7 +289,7 @@ class Planner:
 
     def _note(self, track: Track, window: Window, blocks: Window | None = None) -> None:
         """For the record of what was covered."""
-        self.notes[track.name] = {"from": window.start, "to": window.end, "blocks": blocks}
+        self.notes[track.name] = {"from": window.start, "to": window.end, "blocks": blocks and list(blocks)}
 
 
 def contiguous(covered: Sequence[Sequence[str | int]], start: int) -> int:

@@ -20,9 +20,9 @@ NAME = "goldsky_wallets"
 SOURCE = "goldsky"
 WALLETS, OWNED = "wallets", "owned"
 QUERY = (
-    "query($ids:[ID!]!,$n:Int!,$m:Int!){"
+    "query($ids:[ID!]!,$owners:[String!]!,$n:Int!,$m:Int!){"
     "%s:wallets(first:$n,where:{id_in:$ids}){id signer type} "
-    "%s:wallets(first:$m,where:{signer_in:$ids}){id signer type}}"
+    "%s:wallets(first:$m,where:{signer_in:$owners}){id signer type}}"
 )
 
 
@@ -37,7 +37,7 @@ class GoldskyWallets:
     def request(self, unit: Unit, cursor: str | None) -> Request:
         """See `Lane`. An owner may have more than one wallet, so as many are asked for as an answer may hold."""
         addresses = [each.lower() for each in batches.asked(unit, cursor)]
-        variables = {"ids": addresses, "n": len(addresses), "m": graph.MOST_ROWS}
+        variables = {"ids": addresses, "owners": addresses, "n": len(addresses), "m": graph.MOST_ROWS}
         return graph.question(self._subgraph, QUERY % _names(unit, cursor), variables, asked=len(addresses))
 
     def smaller(self, unit: Unit, cursor: str | None) -> str | None:

@@ -28,8 +28,9 @@ class Track:
 
     `table` is where its rows land ("staging.x"), `upstream` the door it goes through ("local" for none), and `make`
     gives its lane. `asides` are the further tables that its pages have rows for. `compute` is what a local track does
-    instead of asking: body of the request to body of the answer, in a thread. `after` names the track of the same dataset whose history ends where this one's work begins, as long
-    as that one is usable and nobody asked for this one alone.
+    instead of asking: body of the request to body of the answer, in a thread. `after` names the track of the same
+    dataset whose history ends where this one's work begins, as long as that one is usable and nobody asked for this
+    one alone.
     """
 
     name: str

@@ -19,12 +19,13 @@ SELECT
     any(outcome_index) FILTER (WHERE source = 'goldsky') AS goldsky_index,
     any(toString(verdict)) FILTER (WHERE source = 'goldsky') AS goldsky_verdict
 FROM {staging:Identifier}.token_answers
+WHERE source IN ('dome', 'goldsky')
 GROUP BY token_id
 HAVING uniqExact(source) = 2 AND (dome_condition, dome_index) != (goldsky_condition, goldsky_index)
 ORDER BY token_id
 
 -- name: merge_winners
--- One believable answer for each staged token that the map lacks: proven before unprovable, then Dome before Goldsky.
+-- One believable answer for each staged token that the map lacks: proven before unprovable, then Dome, then computed, then Goldsky.
 SELECT
     token_id,
     tupleElement(best, 1) AS condition_id_norm,
@@ -38,7 +39,7 @@ FROM (
         token_id,
         argMin(
             tuple(condition_id_norm, outcome_index, outcome, market_slug, source, toUInt8(verdict = 'proven')),
-            (verdict != 'proven', source != 'dome')
+            (verdict != 'proven', transform(source, ['dome', 'derive', 'goldsky'], [0, 1, 2], 3))
         ) AS best
     FROM {staging:Identifier}.token_answers
     WHERE verdict != 'disproven'

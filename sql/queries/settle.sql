@@ -1,6 +1,6 @@
 -- name: next_markets
--- An empty place beside the table of markets, for what it is to be.
-CREATE OR REPLACE TABLE {staging:Identifier}.markets_next AS {production:Identifier}.markets
+-- The place beside the table of markets, emptied for what it is to be.
+TRUNCATE TABLE {staging:Identifier}.markets_next
 
 -- name: fill_markets
 -- One row a market: each fact from Gamma where Gamma knows it, then from the order book's listing, then as it was.
@@ -56,7 +56,7 @@ WHERE (condition_id_norm, source, payout_numerators) NOT IN (
 OPTIMIZE TABLE {production:Identifier}.resolutions_external_ingest FINAL
 
 -- name: next_payouts
-CREATE OR REPLACE TABLE {staging:Identifier}.resolutions_next AS {production:Identifier}.market_resolutions_final
+TRUNCATE TABLE {staging:Identifier}.resolutions_next
 
 -- name: fill_payouts
 -- One resolution a market: the chain before its indexers, and those before what people imported. The moment is that of
@@ -79,7 +79,7 @@ GROUP BY condition_id_norm
 EXCHANGE TABLES {staging:Identifier}.resolutions_next AND {production:Identifier}.market_resolutions_final
 
 -- name: next_wallets
-CREATE OR REPLACE TABLE {staging:Identifier}.wallets_next AS {production:Identifier}.pm_user_proxy_wallets
+TRUNCATE TABLE {staging:Identifier}.wallets_next
 
 -- name: fill_wallets
 -- One row a pair: a recomputed address before a reported one. Computed candidates count only where the wallet trades, or
@@ -182,7 +182,7 @@ WHERE event_id NOT IN (
 SELECT count() AS rows FROM {staging:Identifier}.ctf_activity_v2
 
 -- name: next_positions
-CREATE OR REPLACE TABLE {staging:Identifier}.positions_next AS {production:Identifier}.wallet_positions_api
+TRUNCATE TABLE {staging:Identifier}.positions_next
 
 -- name: fill_positions
 -- The wallets that were read this time have what was read; the others keep what they had.
@@ -201,7 +201,7 @@ EXCHANGE TABLES {staging:Identifier}.positions_next AND {production:Identifier}.
 TRUNCATE TABLE {staging:Identifier}.wallet_positions_v2
 
 -- name: next_wallet_metadata
-CREATE OR REPLACE TABLE {staging:Identifier}.wallet_metadata_next AS {production:Identifier}.wallet_metadata_api
+TRUNCATE TABLE {staging:Identifier}.wallet_metadata_next
 
 -- name: fill_wallet_metadata
 -- What the positions of each wallet add up to.

@@ -32,6 +32,7 @@ from backfill.engine.plan import Outline, PlanBook
 from backfill.engine.progress import Progress
 from backfill.engine.stop import StopSignal
 from backfill.log import configure
+from backfill.stages.legs import work
 from backfill.stages.setup import fingerprint
 from backfill.warehouse.client import Warehouse, open_warehouse
 from backfill.warehouse.migrate import migrate_up
@@ -84,11 +85,11 @@ async def through_engine(config: Config, warehouse: Warehouse, units: int) -> fl
     plan = PlanBook(config.run.checkpoint_dir).current()
     assert plan is not None
     log = configure(config.run.log_file, secrets=(), run_id="bench", stderr="quiet")
-    run = TokenRun(config, plan, log, "bench", StopSignal(), "goldsky_tokens")
+    run = TokenRun(config, log, "bench", StopSignal(), plan=plan, only="goldsky_tokens")
     async with run.relay(warehouse) as relay:
         runner = relay.runners["goldsky_tokens"]
         started = time.perf_counter()
-        await relay._leg(runner, runner.primary)
+        await work(runner, runner.primary, relay.stop)
         took = time.perf_counter() - started
         counters = runner.desk.progress.counters
     if counters.inserted != units * ROWS:

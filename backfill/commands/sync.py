@@ -1,0 +1,51 @@
+"""`backfill sync`: every dataset from where it was left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backfill.commands.common import AsJson, config_of, run_async
+
+if TYPE_CHECKING:
+    from backfill.runs import Outcome
+
+ORDER = ("markets", "derive", "fills", "payouts", "activity", "transfers")
+"""Each builds on those before it."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("sync")(sync)
+
+
+def sync(
+    ctx: typer.Context,
+    since: Annotated[
+        str,
+        typer.Option("--since", help="From here on (ISO 8601, unix seconds, 24h, 7d); or last: where each was left."),
+    ] = "last",
+    only: Annotated[list[str] | None, typer.Option("--dataset", help="Only this dataset; may be repeated.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, max=1024)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring everything up to date: markets, their tokens, fills, payouts, activity, transfers, and what follows."""
+    from backfill.commands.datasets import report, session, wish_of
+
+    config = config_of(ctx)
+    chosen = _chosen(only)
+    wishes = [(name, wish_of(name, since=None if since == "last" else since)) for name in chosen]
+    outcomes: list[Outcome] = []
+    try:
+        run_async(session(config, wishes, workers, False, "backfill sync", outcomes))
+    finally:
+        report(outcomes, as_json)
+
+
+def _chosen(only: list[str] | None) -> tuple[str, ...]:
+    from backfill.errors import UsageError
+
+    if unknown := sorted(set(only or ()) - set(ORDER)):
+        raise UsageError(f"--dataset {unknown[0]}: no such dataset", remedy=f"one of {', '.join(ORDER)}")
+    return tuple(name for name in ORDER if not only or name in only)
