@@ -38,7 +38,7 @@ class ClobMarkets:
 
     def request(self, unit: Unit, cursor: str | None) -> Request:
         """See `Lane`."""
-        return end_probe(_place(unit, cursor)[0])
+        return self.end_probe(_place(unit, cursor)[0])
 
     def smaller(self, unit: Unit, cursor: str | None) -> str | None:
         """See `Lane`. The upstream decides how much it sends."""
@@ -62,26 +62,27 @@ class ClobMarkets:
             return reading.page(1, None)
         return reading.page(0, f"{offset} {len(rows)}" if over else str(behind))
 
+    def end_probe(self, offset: int) -> Request:
+        """The page at an offset, to find out whether the listing reaches that far: see `read_end`."""
+        return Request("GET", "/markets", (("next_cursor", cursor_of(offset)),), asked=1)
 
-def end_probe(offset: int) -> Request:
-    """The page at an offset, also to find out whether the listing reaches that far: see `read_end`."""
-    return Request("GET", "/markets", (("next_cursor", cursor_of(offset)),), asked=1)
+    def read_end(self, body: bytes, offset: int | None = None) -> tuple[int, int]:
+        """How many rows a page has, and how many it could have had.
 
+        No rows: the offset is behind the end. Fewer than it could have: the end is right behind them. With the
+        `offset` that was asked, a page from another place is told apart.
 
-def read_end(body: bytes) -> tuple[int, int]:
-    """How many rows a page has, and how many it could have had.
-
-    No rows: the offset is behind the end. Fewer than it could have: the end is right behind them.
-
-    Raises:
-        Unreadable: it is no page.
-    """
-    answer = document(NAME, body)
-    rows = rows_at(NAME, body, answer, "data")
-    limit = answer.get("limit")
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise Unreadable("the page does not say its limit", raw=body, where=NAME)
-    return len(rows), limit
+        Raises:
+            Unreadable: it is no page, or another one.
+        """
+        answer = document(NAME, body)
+        rows = rows_at(NAME, body, answer, "data")
+        limit = answer.get("limit")
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise Unreadable("the page does not say its limit", raw=body, where=NAME)
+        if offset is not None:
+            _over(answer, body, offset, len(rows))
+        return len(rows), limit
 
 
 def cursor_of(offset: int) -> str:

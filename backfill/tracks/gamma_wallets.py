@@ -21,10 +21,14 @@ from backfill.tracks.values import Row, need
 
 NAME = "gamma_wallets"
 SOURCE = "gamma"
+NO_PROFILE = "not found"
 
 
 class GammaWallets:
-    """The lane of the `gamma_wallets` track. An address without a profile is answered with 404: an empty body here."""
+    """The lane of the `gamma_wallets` track. An address without a profile is answered with 404.
+
+    Here that is an empty body, or the error that came with it.
+    """
 
     name = NAME
 
@@ -45,6 +49,8 @@ class GammaWallets:
         if not body:
             return Page((), 1)
         profile = document(NAME, body)
+        if isinstance(profile, dict) and NO_PROFILE in str(profile.get("error", "")).lower():
+            return Page((), 1)
         if not isinstance(profile, dict) or "proxyWallet" not in profile:
             raise Unreadable("no profile", raw=body, where=NAME)
         reading = Reading(NAME, unit, body)
