@@ -27,6 +27,13 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Seed of the world and of the faults.")] = 1,
     tokens: Annotated[int, typer.Option(min=0, help="Traded tokens; with --data at most so many, 0 for all.")] = 2000,
     mapped: Annotated[int | None, typer.Option(min=0, help="Tokens that are already mapped; default 34.6 %.")] = None,
+    full: Annotated[
+        bool, typer.Option(help="Let everything occur that ever occurred, conversions and ties too.")
+    ] = False,
+    busy: Annotated[float, typer.Option(min=0, help="Fills by token, on average; implies --full.")] = 0.0,
+    bursts: Annotated[int, typer.Option(min=0, help="Tokens with over 1,000 fills in a second; implies --full.")] = 0,
+    after_cutover: Annotated[float, typer.Option(min=0, max=0.99, help="Share of the orders that are V2.")] = 0.25,
+    now: Annotated[int | None, typer.Option(help="Moment that the clock stands at, in unix seconds.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of recorded answers to serve instead.")] = None,
     dumps: Annotated[Path | None, typer.Option(help="Write the world's fills and token map into this folder.")] = None,
     latency_ms: Annotated[float, typer.Option(min=0, help="Delay of every answer, in milliseconds.")] = 20.0,

@@ -5,15 +5,17 @@ Selling more than is tracked counts for as much as is tracked; transfers and fee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass
 from heapq import merge
+from itertools import takewhile
 from operator import attrgetter
 
 from .ledger import Conversion, Ledger, Order, Redemption, Split
 from .model import Market
 
+Event = Order | Split | Redemption | Conversion
 UNIT = 1_000_000
 """A share, or a dollar."""
 HALF = UNIT // 2
@@ -60,20 +62,8 @@ class Book:
             if market.neg_risk_market is not None and market.question_id is not None:
                 self._groups.setdefault(market.neg_risk_market, {})[int(market.question_id[-2:], 16)] = market
 
-    def read(self, ledger: Ledger, end: int) -> None:
-        """Take in everything before a time (unix seconds) that a V1 subgraph sees."""
-        kinds: Sequence[Iterable[Order | Split | Redemption | Conversion]] = (
-            [order for order in ledger.orders if order.version == 1],
-            ledger.splits,
-            ledger.redemptions,
-            ledger.conversions,
-        )
-        for event in merge(*kinds, key=attrgetter("at")):
-            if event.at.timestamp >= end:
-                return
-            self._take(event)
-
-    def _take(self, event: Order | Split | Redemption | Conversion) -> None:
+    def take(self, event: Event) -> None:
+        """Take in the next event."""
         match event:
             case Order():
                 self._trade(event)
@@ -126,8 +116,29 @@ class Book:
         return self._markets[condition].tokens
 
 
+def _events(ledger: Ledger, end: int, wallet: str | None = None) -> Iterator[Event]:
+    """Everything before a time (unix seconds) that a V1 subgraph sees, in chain order; of one wallet where named."""
+    kinds: Sequence[Iterable[Event]] = (
+        [each for each in ledger.orders if each.version == 1 and wallet in (None, each.maker)],
+        [each for each in ledger.splits if wallet in (None, each.stakeholder)],
+        [each for each in ledger.redemptions if wallet in (None, each.redeemer)],
+        [each for each in ledger.conversions if wallet in (None, each.stakeholder)],
+    )
+    return takewhile(lambda event: event.at.timestamp < end, merge(*kinds, key=attrgetter("at")))
+
+
+def curve(ledger: Ledger, markets: Iterable[Market], wallet: str, end: int) -> list[tuple[int, int]]:
+    """A wallet's realized profit so far (micro-dollars) after each of its events, with their times (unix seconds)."""
+    book, points = Book(markets), []
+    for event in _events(ledger, end, wallet):
+        book.take(event)
+        points.append((event.at.timestamp, sum(held.realized for held in book.positions.values())))
+    return points
+
+
 def positions(ledger: Ledger, markets: Iterable[Market], end: int) -> ReadOnly[tuple[str, int], Tracked]:
     """Every wallet's tracked positions just before a time (unix seconds)."""
     book = Book(markets)
-    book.read(ledger, end)
+    for event in _events(ledger, end):
+        book.take(event)
     return book.positions

@@ -14,7 +14,9 @@ from multidict import MultiMapping
 
 from .dome_orders import Orders
 from .dome_query import BadRequest, cursor, error_reply, limit_of, number_of, place_of
+from .dome_wallets import Wallets
 from .faults import Faults, Lie
+from .generate import CUTOVER
 from .model import Market
 from .reply import PLAIN, Reply, Wish
 from .world import World
@@ -25,6 +27,7 @@ MAX_TOKENS = 100
 MIN_SEARCH = 2
 SHORT = ("short_page", "short_page_unsaid")
 FILTERS = ("market_slug", "event_slug", "condition_id", "token_id", "tags", "status", "min_volume")
+PROFIT = "/polymarket/wallet/pnl/"
 Row = dict[str, Any]
 
 
@@ -35,9 +38,10 @@ class Dome:
         self.keys = frozenset(keys)
         self._faults = faults
         self._orders = Orders(world)
+        self._wallets = Wallets(world)
         known = world.known_to("dome")
         self._markets = [market for market in world.markets if market.tokens[0] in known]
-        self._rows = [orjson.dumps(render(market)) for market in self._markets]
+        self._rows = [orjson.dumps(render(market.at(CUTOVER))) for market in self._markets]
         self._by_token = {str(t): n for n, market in enumerate(self._markets) for t in market.tokens}
         self._by_condition = {f"0x{market.condition}": n for n, market in enumerate(self._markets)}
         self._by_slug = {market.slug: n for n, market in enumerate(self._markets)}
@@ -51,25 +55,44 @@ class Dome:
     async def answer(self, request: web.Request, wish: Wish = PLAIN) -> Reply:
         """Answer a request whose credentials were accepted."""
         path = request.path.partition("/v1")[2]
-        if path not in ("/polymarket/markets", "/polymarket/orders") or request.method != "GET":
+        if request.method != "GET":
             return error_reply(404, "Not found", f"Cannot {request.method} {path}")
         try:
             if path == "/polymarket/markets":
                 return self.markets(request.query, wish)
-            # In a thread: the first request for orders makes the fills, which takes seconds in a large world.
-            return await asyncio.to_thread(self.orders, request.query, wish)
+            # In a thread: the first request for orders makes the ledger, which takes seconds in a large world.
+            return await asyncio.to_thread(self.history, path, request.query, wish)
         except BadRequest as refusal:
             return refusal.reply()
 
-    def orders(self, query: MultiMapping[str], wish: Wish = PLAIN) -> Reply:
-        """One page of trade history. Lies and short pages are about markets only."""
-        reply = self._orders.page(query, wish.before)
+    def history(self, path: str, query: MultiMapping[str], wish: Wish = PLAIN) -> Reply:
+        """An answer out of the ledger. Lies and short pages are about markets only."""
+        if path == "/polymarket/orders":
+            reply = self.orders(query, wish)
+        elif path == "/polymarket/activity":
+            reply = self._wallets.activity(query, wish.before)
+        elif path == "/polymarket/wallet":
+            reply = self._wallets.wallet(query, wish.before)
+        elif path.startswith(PROFIT):
+            reply = self._wallets.profit(path.removeprefix(PROFIT), query, wish.before)
+        else:
+            return error_reply(404, "Not found", f"Cannot GET {path}")
         return replace(reply, applied=wish.fault not in SHORT)
+
+    def orders(self, query: MultiMapping[str], wish: Wish = PLAIN) -> Reply:
+        """One page of trade history."""
+        return replace(self._orders.page(query, wish.before), applied=wish.fault not in SHORT)
+
+    def configure(self, name: str, value: object) -> None:
+        """`log_index`: whether orders carry block numbers and log indexes; before January 2026 they did not."""
+        if name != "log_index" or not isinstance(value, bool):
+            raise ValueError(f"Dome has no option {name!r} with a value {value!r}")
+        self._orders.shows_places = value
 
     def markets(self, query: MultiMapping[str], wish: Wish = PLAIN) -> Reply:
         """One page of markets."""
         limit = limit_of(query, DEFAULT_LIMIT, MAX_LIMIT)
-        found = self._find(query)
+        found = self._find(query, wish.before)
         if wish.before is not None:
             found = [n for n in found if self._markets[n].start < wish.before]
         start = place_of(query)
@@ -83,27 +106,27 @@ class Dome:
             shown = {"volume_total": last.volume, "condition_id": f"0x{last.condition}"}
             pagination["pagination_key"] = cursor(start + len(page), **shown)
         lies = self._faults.lied_about("dome")
-        rows = b",".join(self._row(n, lies) for n in page)
+        rows = b",".join(self._row(n, lies, wish.before) for n in page)
         body = b'{"markets":[' + rows + b'],"pagination":' + orjson.dumps(pagination) + b"}"
         return Reply(200, body, ids=len(query.getall("token_id", [])) + len(query.getall("condition_id", [])))
 
-    def _row(self, number: int, lies: dict[int, Lie]) -> bytes:
-        if not lies:
-            return self._rows[number]
-        lie = lies.get(self._markets[number].tokens[0])
+    def _row(self, number: int, lies: dict[int, Lie], before: int | None) -> bytes:
+        market, row = self._markets[number], self._rows[number]
+        if before is not None and before < CUTOVER and market.closed_at is not None and market.closed_at >= before:
+            row = orjson.dumps(render(market.at(before)))
+        lie = lies.get(market.tokens[0]) if lies else None
         if lie is None:
-            return self._rows[number]
-        other = self._markets[number - 1]
-        return orjson.dumps(distort(orjson.loads(self._rows[number]), lie, other))
+            return row
+        return orjson.dumps(distort(orjson.loads(row), lie, self._markets[number - 1]))
 
-    def _find(self, query: MultiMapping[str]) -> list[int]:
+    def _find(self, query: MultiMapping[str], before: int | None) -> list[int]:
         """Numbers of the wanted markets, by volume where a filter was given and newest first otherwise."""
         if (search := query.get("search")) is not None:
             return self._search(search, query)
         if not any(name in query for name in FILTERS):
             return self._in_time(self._newest_first, query)
         found = self._indexed(query)
-        for test in _tests(query):
+        for test in _tests(query, CUTOVER if before is None else min(before, CUTOVER)):
             found = [n for n in found if test(self._markets[n])]
         return sorted(self._in_time(found, query), key=lambda n: (-self._markets[n].volume, n))
 
@@ -140,7 +163,7 @@ class Dome:
         ]  # fmt: skip
 
 
-def _tests(query: MultiMapping[str]) -> Iterable[Callable[[Market], bool]]:
+def _tests(query: MultiMapping[str], moment: int) -> Iterable[Callable[[Market], bool]]:
     events, tags = frozenset(query.getall("event_slug", [])), frozenset(query.getall("tags", []))
     if events:
         yield lambda market: market.event_slug in events
@@ -149,7 +172,7 @@ def _tests(query: MultiMapping[str]) -> Iterable[Callable[[Market], bool]]:
     if (status := query.get("status")) is not None:
         if status not in ("open", "closed"):
             raise BadRequest("Invalid status parameter", "status must be open or closed")
-        yield lambda market: _status(market) == status
+        yield lambda market: _status(market.at(moment)) == status
     if (volume := number_of(query, "min_volume")) is not None:
         yield lambda market: market.volume >= volume
 

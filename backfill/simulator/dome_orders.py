@@ -11,6 +11,7 @@ import orjson
 from multidict import MultiMapping
 
 from .dome_query import BadRequest, cursor, limit_of, number_of, place_of
+from .ledger import Order
 from .model import Fill
 from .reply import Reply
 from .world import World
@@ -19,88 +20,102 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 MAX_OFFSET = 10_000
 MICRO = 1_000_000
-BLOCK_SECONDS = 2.1
-FIRST_BLOCK, FIRST_TIME = 33_605_403, 1_663_200_000
 SUBJECTS = ("market_slug", "token_id", "condition_id")
 """Filters of which a request may have one, with one value: there is no batching here."""
 
 
 class Orders:
-    """Fills of the tokens that Dome knows, newest first. Indexed when first asked for."""
+    """V1 orders of the tokens that Dome knows, newest first. Indexed when first asked for."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.shows_places = True
+        """Whether rows carry block numbers and log indexes; before January 2026 they did not."""
 
     @cached_property
-    def _index(self) -> dict[tuple[str, str], list[Fill]]:
-        """Fills, oldest first, by each filter and value they fall under."""
+    def _index(self) -> dict[tuple[str, str], list[Order]]:
+        """Orders, oldest first, by each filter and value they fall under."""
         known = self._world.known_to("dome")
-        found: dict[tuple[str, str], list[Fill]] = {}
-        for fill in self._world.fills:
-            token = token_of(fill)
-            if token in known:
-                truth = self._world.truth[token]
-                for key in (("token_id", str(token)), ("condition_id", f"0x{truth.condition}"),
-                            ("market_slug", truth.slug or ""), ("user", fill.maker)):  # fmt: skip
-                    found.setdefault(key, []).append(fill)
+        found: dict[tuple[str, str], list[Order]] = {}
+        orders = (order for order in self._world.ledger.orders if order.version == 1 and order.token in known)
+        for order in sorted(orders, key=_key):
+            truth = self._world.truth[order.token]
+            for key in (("token_id", str(order.token)), ("condition_id", f"0x{truth.condition}"),
+                        ("market_slug", truth.slug or ""), ("user", order.maker)):  # fmt: skip
+                found.setdefault(key, []).append(order)
         return found
 
     def page(self, query: MultiMapping[str], before: int | None = None) -> Reply:
         """One page, of what is older than `before` (unix seconds); BadRequest where the parameters make no sense."""
         limit, start = limit_of(query, DEFAULT_LIMIT, MAX_LIMIT), _start(query)
-        found = [fill for fill in self._find(query) if before is None or fill.timestamp < before]
+        found = self._find(query, before)
         page = found[start : start + limit]
         more = start + len(page) < len(found)
         pagination: dict[str, Any] = {"limit": limit, "total": len(found), "has_more": more}
         if more:
-            at = datetime.fromtimestamp(page[-1].timestamp, UTC).isoformat()
-            shown = {"block_timestamp": at, "tx_hash": page[-1].transactionHash, "total": len(found)}
+            last = page[-1].at
+            at = datetime.fromtimestamp(last.timestamp, UTC).isoformat()
+            shown = {"block_timestamp": at, "tx_hash": last.tx_hash, "log_index": last.log_index, "total": len(found)}
             pagination["pagination_key"] = cursor(start + len(page), **shown)
-        return Reply(200, orjson.dumps({"orders": [self._row(fill) for fill in page], "pagination": pagination}))
+        return Reply(200, orjson.dumps({"orders": [self._row(order) for order in page], "pagination": pagination}))
 
-    def _find(self, query: MultiMapping[str]) -> list[Fill]:
+    def _find(self, query: MultiMapping[str], before: int | None) -> list[Order]:
         subjects = [name for name in SUBJECTS if name in query]
         if len(subjects) > 1:
             raise BadRequest("Invalid filter combination", f"only one of {', '.join(SUBJECTS)} can be given")
         if not subjects and "user" not in query:
             raise BadRequest("Missing required filter parameter", f"one of {', '.join(SUBJECTS)} or user is needed")
         name = subjects[0] if subjects else "user"
-        fills = self._index.get((name, query[name].lower() if name == "user" else query[name]), [])
+        low, high = time_range(query)
+        orders = self._index.get((name, query[name].lower() if name == "user" else query[name]), [])
         if subjects and "user" in query:
             user = query["user"].lower()
-            fills = [fill for fill in fills if fill.maker == user]
-        return _in_time(fills, query)[::-1]
+            orders = [order for order in orders if order.maker == user]
+        first = 0 if low is None else bisect_left(orders, low, key=_time)
+        last = len(orders) if high is None else bisect_right(orders, high, key=_time)
+        if before is not None:
+            last = min(last, bisect_left(orders, before, key=_time))
+        return orders[first:last][::-1]
 
-    def _row(self, fill: Fill) -> dict[str, Any]:
-        """A fill from its maker's side. The price is the bare quotient, and the money itself is not told."""
-        token = token_of(fill)
-        truth = self._world.truth[token]
-        buys = fill.makerAssetId == "0"
-        gives, receives = int(fill.makerAmountFilled), int(fill.takerAmountFilled)
-        money, shares = (gives, receives) if buys else (receives, gives)
-        return {
-            "token_id": str(token),
+    def _row(self, order: Order) -> dict[str, Any]:
+        """An order from its owner's side. The price is the bare quotient, and the money itself is not told."""
+        truth = self._world.truth[order.token]
+        row: dict[str, Any] = {
+            "token_id": str(order.token),
             "token_label": truth.label,
-            "side": "BUY" if buys else "SELL",
+            "side": order.side,
             "market_slug": truth.slug,
             "condition_id": f"0x{truth.condition}",
-            "shares": shares,
-            "shares_normalized": shares // MICRO if shares % MICRO == 0 else shares / MICRO,
-            "price": money / shares,
-            "block_number": FIRST_BLOCK + int((fill.timestamp - FIRST_TIME) / BLOCK_SECONDS),
-            "log_index": int(fill.orderHash[-2:], 16),
-            "tx_hash": fill.transactionHash,
+            **shares_of(order.shares),
+            "price": order.usdc / order.shares,
+            "tx_hash": order.at.tx_hash,
             "title": truth.slug,
-            "timestamp": fill.timestamp,
-            "order_hash": fill.orderHash,
-            "user": fill.maker,
-            "taker": fill.taker,
+            "timestamp": order.at.timestamp,
+            "order_hash": order.order_hash,
+            "user": order.maker,
+            "taker": order.taker,
         }
+        if self.shows_places:
+            row |= {"block_number": order.at.block, "log_index": order.at.log_index}
+        return row
 
 
 def token_of(fill: Fill) -> int:
     """The token traded: collateral is asset 0."""
     return int(fill.takerAssetId if fill.makerAssetId == "0" else fill.makerAssetId)
+
+
+def shares_of(shares: int) -> dict[str, Any]:
+    """Both ways in which rows tell a number of shares."""
+    return {"shares": shares, "shares_normalized": shares // MICRO if shares % MICRO == 0 else shares / MICRO}
+
+
+def time_range(query: MultiMapping[str]) -> tuple[float | None, float | None]:
+    """The asked seconds, both ends included; BadRequest where they make no range."""
+    low, high = number_of(query, "start_time"), number_of(query, "end_time")
+    if low is not None and high is not None and low >= high:
+        raise BadRequest("Invalid time range", "start_time must be before end_time")
+    return low, high
 
 
 def _start(query: MultiMapping[str]) -> int:
@@ -111,15 +126,9 @@ def _start(query: MultiMapping[str]) -> int:
     return place_of(query) or int(offset)
 
 
-def _in_time(fills: list[Fill], query: MultiMapping[str]) -> list[Fill]:
-    """Fills within the asked seconds, both ends included."""
-    low, high = number_of(query, "start_time"), number_of(query, "end_time")
-    if low is not None and high is not None and low >= high:
-        raise BadRequest("Invalid time range", "start_time must be before end_time")
-    first = 0 if low is None else bisect_left(fills, low, key=_time)
-    last = len(fills) if high is None else bisect_right(fills, high, key=_time)
-    return fills[first:last]
+def _key(order: Order) -> tuple[int, str, int]:
+    return order.at.timestamp, order.at.tx_hash, order.at.log_index
 
 
-def _time(fill: Fill) -> int:
-    return fill.timestamp
+def _time(order: Order) -> int:
+    return order.at.timestamp

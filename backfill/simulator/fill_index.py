@@ -9,10 +9,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import merge
 from itertools import groupby, islice
+from math import ceil
 from threading import RLock
 from typing import Any
 
-from .graphnode import Collection, Page, Row, Test, Where, column_test, compile_where, split_operator
+from .graphnode import (
+    NUMBERS,
+    Collection,
+    Page,
+    Row,
+    Test,
+    Where,
+    column_test,
+    columns_of,
+    comparable,
+    split_operator,
+)
 from .model import Fill
 
 FIELDS = Fill._fields
@@ -99,7 +111,6 @@ class FillCollection(Collection):
 
     def find(self, page: Page) -> list[Row]:
         """The rows of a page, in order."""
-        list(compile_where(self, page.where))  # refuses what graph-node refuses
         branches = list(_branches(self, page.where))
         if page.order_by not in ("timestamp", "id") or len(branches) > MANY_BRANCHES:
             return self._sorted_all(page, branches)
@@ -123,18 +134,22 @@ class FillCollection(Collection):
 
 def _branches(collection: Collection, where: Where) -> Iterator[Branch]:
     """A filter as alternatives, in each of which all filters hold."""
-    plain = [
-        (*split_operator(collection, name), value)
-        for name, value in where.items()
-        if name not in ("and", "or", "_change_block")
-    ]
-    found: list[Branch] = [plain]
+    found: list[Branch] = [[_filter(collection, name, where[name]) for name in columns_of(where)]]
     for part in where.get("and") or ():
         found = [[*left, *right] for left in found for right in _branches(collection, part)]
     if "or" in where:
         choices = [branch for part in where["or"] or () for branch in _branches(collection, part)]
         found = [[*left, *right] for left in found for right in choices]
     yield from found
+
+
+def _filter(collection: Collection, filter_name: str, value: Any) -> Filter:
+    """A filter taken apart. Numbers are read here, so that one that is none is refused whatever else is asked."""
+    name, operator = split_operator(collection, filter_name)
+    if collection.base_type(name) in NUMBERS and value is not None:
+        many = operator in ("in", "not_in")
+        value = [comparable(collection, name, each) for each in value] if many else comparable(collection, name, value)
+    return name, operator, value
 
 
 class _Plan:
@@ -159,7 +174,8 @@ class _Plan:
         if value is None:
             return False
         if name == "timestamp" and operator in ("", "gt", "gte", "lt", "lte"):
-            self._limit(self._times, operator, int(value), int(value) + 1)
+            here = ceil(value)
+            self._limit(self._times, operator, here, here + 1 if here == value else here)
         elif name == "id" and operator in ("gt", "gte", "lt", "lte"):
             self._id_bounds.append((operator, str(value)))
         elif (name == "id" or name in INDEXED) and operator in ("", "in"):

@@ -161,7 +161,7 @@ def lower_bound(collection: Collection, where: Where, name: str) -> Any:
         branches = [lower_bound(collection, branch, name) for branch in where["or"] or ()]
         return None if not branches or any(bound is None for bound in branches) else min(branches)
     named = (where.get(f) for f in (name, f"{name}_gt", f"{name}_gte"))
-    bounds = [_comparable(collection, name, value) for value in named if value is not None]
+    bounds = [comparable(collection, name, value) for value in named if value is not None]
     nested = (lower_bound(collection, part, name) for part in where.get("and") or ())
     bounds += [bound for bound in nested if bound is not None]
     return max(bounds, default=None)
@@ -169,18 +169,24 @@ def lower_bound(collection: Collection, where: Where, name: str) -> Any:
 
 def compile_where(collection: Collection, where: Where) -> Iterator[Test]:
     """One test for every condition of a filter; a row must pass them all."""
-    columns = [name for name in where if name not in ("and", "or", "_change_block")]
-    if "or" in where and columns:
-        raise GraphQLError(
-            "Cannot mix column filters with 'or' operator at the same level. "
-            f"Found column filter(s) {', '.join(columns)} alongside 'or' operator."
-        )
+    columns = columns_of(where)
     for part in where.get("and") or ():
         yield from compile_where(collection, part)
     if "or" in where:
         yield _any_of([list(compile_where(collection, part)) for part in where["or"] or ()])
     for name in columns:
         yield column_test(collection, name, where[name])
+
+
+def columns_of(where: Where) -> list[str]:
+    """The filters of a level that are about columns; GraphQLError where they stand beside `or`."""
+    columns = [name for name in where if name not in ("and", "or", "_change_block")]
+    if "or" in where and columns:
+        raise GraphQLError(
+            "Cannot mix column filters with 'or' operator at the same level. "
+            f"Found column filter(s) {', '.join(columns)} alongside 'or' operator."
+        )
+    return columns
 
 
 def _any_of(branches: Sequence[Sequence[Test]]) -> Test:
@@ -198,7 +204,7 @@ def column_test(collection: Collection, filter_name: str, wanted: Any) -> Test:
         return _membership_test(collection, name, operator, wanted or ())
     if "contains" in operator or "with" in operator:
         return _text_test(name, operator, wanted)
-    value = None if wanted is None else _comparable(collection, name, wanted)
+    value = None if wanted is None else comparable(collection, name, wanted)
     key = collection.key(name)
     if operator in ("", "not"):
         return lambda row: (row[name] is None if value is None else key(row) == value) == (operator == "")
@@ -242,7 +248,7 @@ def _membership_test(collection: Collection, name: str, operator: str, wanted: S
     """An empty list lets nothing through, with `not_in` too: that is what graph-node does."""
     if not wanted:
         return lambda row: False
-    values = {_comparable(collection, name, value) for value in wanted}
+    values = {comparable(collection, name, value) for value in wanted}
     key = collection.key(name)
     return lambda row: (key(row) in values) == (operator == "in")
 
@@ -254,7 +260,8 @@ def _text_test(name: str, operator: str, wanted: str) -> Test:
     return lambda row: compare(row[name].lower() if no_case else row[name], part) != negated
 
 
-def _comparable(collection: Collection, name: str, value: Any) -> Any:
+def comparable(collection: Collection, name: str, value: Any) -> Any:
+    """A filter's value as a field's key is; GraphQLError where it should be a number and is none."""
     if collection.base_type(name) not in NUMBERS:
         return str(value)
     try:

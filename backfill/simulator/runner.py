@@ -37,6 +37,11 @@ class RunOptions:
     """Traded tokens of the made-up world (with `data`: at most so many of the recorded ones, 0 for all)."""
     mapped: int | None = None
     """Tokens already mapped; by default the share of the system that is to be back-filled."""
+    after_cutover: float = 0.25
+    full: bool = False
+    busy: float = 0.0
+    bursts: int = 0
+    """Of the made-up world's history: see `World.generate`."""
     data: str | None = None
     """Folder with recorded answers to serve instead of a made-up world."""
     dumps: str | None = None
@@ -73,7 +78,15 @@ class RunOptions:
         if self.data is not None:
             world = World.from_real(self.data, seed=self.seed, traded=self.tokens or None)
             return world.with_mapped(self._mapped(len(world.traded)))
-        return World.generate(self.seed, self.tokens, self._mapped(self.tokens))
+        return World.generate(
+            self.seed,
+            self.tokens,
+            self._mapped(self.tokens),
+            after_cutover=self.after_cutover,
+            full=self.full,
+            busy=self.busy,
+            bursts=self.bursts,
+        )
 
     def _mapped(self, traded: int) -> int:
         return round(traded * REAL_MAPPED / REAL_TRADED) if self.mapped is None else self.mapped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from graphql import (
@@ -218,7 +219,25 @@ def _picker(item: GraphQLObjectType, node: FieldNode) -> Getter | None:
         if getter is None or not isinstance(child, FieldNode):
             return None
         getters.append(((child.alias or child.name).value, getter))
-    return lambda row: {name: get(row) for name, get in getters}
+    return _plain_picker(collection, node) or (lambda row: {name: get(row) for name, get in getters})
+
+
+def _plain_picker(collection: Collection, node: FieldNode) -> Getter | None:
+    """The quick way for several fields that are no relations and may not be null: nearly all large pages."""
+    assert node.selection_set is not None
+    fields = [child for child in node.selection_set.selections if isinstance(child, FieldNode)]
+    names = [child.name.value for child in fields]
+    if len(names) < 2 or any(n in collection.relations or not collection.fields[n].endswith("!") for n in names):
+        return None
+    get, shown = itemgetter(*names), [(child.alias or child.name).value for child in fields]
+
+    def pick(row: Row) -> Row:
+        values = get(row)
+        if None in values:
+            raise _NullValue
+        return dict(zip(shown, values, strict=True))
+
+    return pick
 
 
 def _getter(collection: Collection, item: GraphQLObjectType, node: FieldNode) -> Getter | None:

@@ -23,6 +23,8 @@ BODY_BYTES = 64 * 2**20
 STALE_SHARE = 0.8
 """A stale upstream knows this share of the markets, the older ones."""
 GOODBYE_SECONDS = 0.2
+SMALL_WORLD = 20_000
+"""Traded tokens up to which the ledger of a plain world is made in a second or two."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,15 @@ class Simulator:
 
     @property
     def env(self) -> dict[str, str]:
-        """Environment variables that point the product here, the pretend account's keys included."""
+        """Environment variables that point the product here, the pretend account's keys included.
+
+        Finding that account takes the ledger, so a plain world of full size, which is for token lookups, goes without.
+        """
         found = {REGISTRY[name].url_variable: url for name, url in self.urls.items()}
         found["DOME_API_KEY"] = self.settings.dome_keys[0]
-        for part in self._parts.values():
-            found.update(env_of(part))
+        if self.world.plan is not None or len(self.world.traded) <= SMALL_WORLD:
+            for part in self._parts.values():
+                found.update(env_of(part))
         return found
 
     @property
@@ -188,8 +194,14 @@ class Simulator:
         return self.faults.lied_about(upstream)
 
     def warm_up(self) -> None:
-        """Make the token rows and their order now instead of at the first request (seconds for a full-size world)."""
-        self._tell_all("warm_up")
+        """Make what answers are made from now instead of at the first request: seconds in a large world.
+
+        In a plain world that is what token lookups need; the ledger waits until somebody asks for it.
+        """
+        if self.world.plan is not None:
+            self._tell_all("warm_up")
+        elif (goldsky := self._parts.get("goldsky")) is not None:
+            goldsky.warm_up()  # type: ignore[attr-defined]
 
     def _make_parts(self) -> dict[Upstream, Answerer]:
         """The part that answers for each upstream whose module is there."""

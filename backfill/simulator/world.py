@@ -77,9 +77,7 @@ class World:
         """
         if not 0 <= mapped <= traded or traded < 1:
             raise ValueError(f"mapped must be between 0 and traded, and traded at least 1: got {mapped} of {traded}")
-        if not 0 <= after_cutover < 1 or busy < 0 or bursts < 0:
-            raise ValueError("after_cutover must be at least 0 and below 1, busy and bursts not negative")
-        plan = Plan(busy, bursts) if full or busy or bursts else None
+        plan = _plan(after_cutover, full, busy, bursts)
         markets, tokens = make_markets(seed, traded, neg_risk, HEAD_TIME if plan else None)
         shares = Shares(unknown_dome, unknown_goldsky, unknown_both)
         not_dome, not_goldsky = pick_unknown(seed, markets, tokens, shares)
@@ -192,6 +190,12 @@ class World:
         groups = list(by_condition.values())
         random.Random(f"mapped:{self.seed}").shuffle(groups)
         return [token for group in groups for token in group]
+
+
+def _plan(after_cutover: float, full: bool, busy: float, bursts: int) -> Plan | None:
+    if not 0 <= after_cutover < 1 or busy < 0 or bursts < 0:
+        raise ValueError("after_cutover must be at least 0 and below 1, busy and bursts not negative")
+    return Plan(busy, bursts) if full or busy or bursts else None
 
 
 def _truth(markets: Iterable[Market]) -> dict[int, Mapping]:
