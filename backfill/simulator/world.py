@@ -70,17 +70,15 @@ class World:
     ) -> World:
         """Make a world up. The `unknown_…` shares are of traded tokens and disjoint; `neg_risk` is of markets.
 
-        `after_cutover` is the share of the ledger's orders that are V2. A `full` world has all that occurs before the
-        cutover too: mints, merges, equal fills, orders filled twice, conversions, ties, trades within a market's life.
-        `busy` (mean fills by token, heavy-tailed) and `bursts` (tokens with more than 1,000 fills in one second, the
-        first of them with thousands besides) make a full world.
+        `after_cutover` is the share of the orders that are V2. In a `full` world all that occurs at all does so before
+        the cutover too; `busy` (mean fills by token, heavy-tailed) and `bursts` (tokens with more than 1,000 fills in
+        one second, the first with thousands besides) make one.
         """
         if not 0 <= mapped <= traded or traded < 1:
             raise ValueError(f"mapped must be between 0 and traded, and traded at least 1: got {mapped} of {traded}")
         plan = _plan(after_cutover, full, busy, bursts)
         markets, tokens = make_markets(seed, traded, neg_risk, HEAD_TIME if plan else None)
-        shares = Shares(unknown_dome, unknown_goldsky, unknown_both)
-        not_dome, not_goldsky = pick_unknown(seed, markets, tokens, shares)
+        not_dome, not_goldsky = pick_unknown(seed, markets, tokens, Shares(unknown_dome, unknown_goldsky, unknown_both))
         truth = _truth(markets)
         return cls(
             seed=seed,
