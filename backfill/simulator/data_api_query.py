@@ -177,10 +177,9 @@ def read_cursor(text: str, kind: str) -> Row:
     """What a cursor of this kind holds."""
     try:
         padded = text + "=" * (-len(text) % 4)
-        whole = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        data, signature = whole["data"], whole["sig"]
-        genuine = hmac.compare_digest(_sign(data), signature) and make_cursor(data["type"], **data["params"]) == text
-        if genuine and data["type"] == kind:
+        data = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))["data"]
+        # Made again from what it says, signature included, it must come out the same.
+        if data["type"] == kind and make_cursor(kind, **data["params"]) == text:
             parameters: Row = data["params"]
             return parameters
     except (ValueError, KeyError, TypeError):
