@@ -100,11 +100,6 @@ def address(row: Row, field: str) -> str | None:
     return value.lower()
 
 
-def is_address(value: str) -> bool:
-    """Whether a text is an address."""
-    return _ADDRESS.fullmatch(value) is not None
-
-
 def token(row: Row, field: str) -> str | None:
     """A token id in decimal text; a number would have gone through a float somewhere."""
     value = text(row, field)
@@ -223,14 +218,6 @@ def strings(row: Row, field: str) -> list[str]:
         return []
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise Drift(field, expected, row[field])
-    return value
-
-
-def one_of(row: Row, field: str, words: Sequence[str]) -> str:
-    """A text that must be one of some words."""
-    value = row.get(field)
-    if not isinstance(value, str) or value not in words:
-        raise Drift(field, f"one of {', '.join(words)}", value)
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -148,7 +149,7 @@ EVERY_THIRD = st.sets(st.integers(0, 9).map(lambda n: 3 * n), max_size=6)
 def test_stretches_together_are_the_listing(total: int, size: int, step: int, cut: set[int], said: bool) -> None:
     bounds = [*range(0, max(total - 1, 0) // step * step + 1, step), OPEN_END]
     reply, slugs = upstream(total, size, cut, said=said), list[str]()
-    for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(bounds)):
         walked = walk(LANE, Unit(number, (f"{start}-{end}",)), reply)
         assert not walked.letters and walked.asked == 1
         found = [row["market_slug"] for row in walked.rows]
