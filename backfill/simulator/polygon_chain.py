@@ -11,10 +11,24 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from . import polygon_abi as abi
-from .ids import keccak
-from .ledger import At, Ledger, Redemption, Split
+from .ids import NEG_RISK_ORACLE, UMA_ORACLE, condition_id, keccak
+from .ledger import At, Ledger, Redemption, Resolution, Split
 from .model import Market
+from .polygon_abi import (
+    ADAPTER_POSITIONS,
+    ADAPTER_REDEMPTION,
+    CONVERSION,
+    FILLS,
+    INNER_POSITIONS,
+    INNER_REDEMPTION,
+    MATCHES,
+    POSITIONS,
+    PREPARATION,
+    REDEMPTION,
+    RESOLUTION,
+    TRANSFERS,
+    Kind,
+)
 
 EARLY_BLOCK_SECONDS = 2
 """Distance of blocks before the first event."""
@@ -25,7 +39,7 @@ class Entry(NamedTuple):
 
     at: At
     tx_index: int
-    kind: abi.Kind
+    kind: Kind
     event: Any
 
 
@@ -39,12 +53,11 @@ class Chain:
         anchors = {at.block: at.timestamp for at, *_ in plain} | {ledger.head.block: ledger.head.timestamp}
         self._anchor_blocks = sorted(anchors)
         self._anchor_times = [anchors[block] for block in self._anchor_blocks]
-        starts = {market.condition: market.start for market in markets}
-        more = [*_inner(ledger, neg_risk), *self._preparations(ledger, starts)]
+        more = [*_inner(ledger, neg_risk), *self._preparations(ledger, markets)]
         self.entries = list(_numbered(_placed(plain, more)))
         self._blocks = [entry.at.block for entry in self.entries]
         self.payouts = {each.condition: each for each in ledger.resolutions}
-        self.conditions = frozenset(starts) | frozenset(self.payouts)
+        self.conditions = frozenset(market.condition for market in markets) | frozenset(self.payouts)
 
     def between(self, first: int, last: int) -> list[Entry]:
         """The logs of blocks first to last, both included."""
@@ -69,47 +82,56 @@ class Chain:
         """Hash of a block; blocks of another branch have other hashes."""
         return f"0x{keccak(f'block {block} {branch}'.encode()).hex()}"
 
-    def _preparations(self, ledger: Ledger, starts: dict[str, int]) -> Iterator[tuple[At, abi.Kind, Any]]:
-        for each in ledger.resolutions:
-            if each.condition in starts:
-                block = min(self.first_at(starts[each.condition]), each.at.block)
-                tx = f"0x{keccak(f'prepared {each.condition}'.encode()).hex()}"
-                yield At(block, 0, tx, self.timestamp(block)), abi.PREPARATION, each
+    def _preparations(self, ledger: Ledger, markets: Sequence[Market]) -> Iterator[tuple[At, Kind, Any]]:
+        """The beginnings of conditions, as far as it is known what was asked of which oracle."""
+        ended = {each.condition: each for each in ledger.resolutions}
+        for market in markets:
+            if (made := ended.get(market.condition) or _unresolved(market)) is not None:
+                block = min(self.first_at(market.start), made.at.block if market.condition in ended else self.head)
+                tx = f"0x{keccak(f'prepared {market.condition}'.encode()).hex()}"
+                yield At(block, 0, tx, self.timestamp(block)), PREPARATION, made
 
 
-def _plain(ledger: Ledger, neg_risk: set[str]) -> Iterator[tuple[At, abi.Kind, Any]]:
+def _unresolved(market: Market) -> Resolution | None:
+    """The question of a market that has no end yet; None where it is not known."""
+    oracle = NEG_RISK_ORACLE if market.neg_risk else UMA_ORACLE
+    question = bytes.fromhex((market.question_id or "0x")[2:])
+    if not question or condition_id(oracle, question).hex() != market.condition:
+        return None
+    return Resolution(At(0, 0, "", 0), market.condition, f"0x{oracle.hex()}", f"0x{question.hex()}", (0, 0))
+
+
+def _plain(ledger: Ledger, neg_risk: set[str]) -> Iterator[tuple[At, Kind, Any]]:
     """Every event of the ledger with the log that it stands for. The wallet's side of neg-risk is the adapter's."""
     for order in ledger.orders:
-        yield order.at, abi.FILLS[order.exchange], order
+        yield order.at, FILLS[order.exchange], order
     for split in ledger.splits:
-        kinds = abi.ADAPTER_POSITIONS if split.condition in neg_risk else abi.POSITIONS
+        kinds = ADAPTER_POSITIONS if split.condition in neg_risk else POSITIONS
         yield split.at, kinds[split.merge], split
     for redemption in ledger.redemptions:
         inside = redemption.condition in neg_risk
-        yield redemption.at, abi.ADAPTER_REDEMPTION if inside else abi.REDEMPTION, redemption
+        yield redemption.at, ADAPTER_REDEMPTION if inside else REDEMPTION, redemption
     for conversion in ledger.conversions:
-        yield conversion.at, abi.CONVERSION, conversion
+        yield conversion.at, CONVERSION, conversion
     for transfer in ledger.transfers:
-        yield transfer.at, abi.TRANSFERS[transfer.batch], transfer
+        yield transfer.at, TRANSFERS[transfer.batch], transfer
     for resolution in ledger.resolutions:
-        yield resolution.at, abi.RESOLUTION, resolution
+        yield resolution.at, RESOLUTION, resolution
 
 
-def _inner(ledger: Ledger, neg_risk: set[str]) -> Iterator[tuple[At, abi.Kind, Any]]:
+def _inner(ledger: Ledger, neg_risk: set[str]) -> Iterator[tuple[At, Kind, Any]]:
     """What contracts say besides, in the transactions of the ledger."""
     for order in ledger.orders:
         if order.taker == order.exchange:
-            yield order.at, abi.MATCHES[order.exchange], order
+            yield order.at, MATCHES[order.exchange], order
     events: Iterable[Split | Redemption] = (*ledger.splits, *ledger.redemptions)
     for event in events:
         if event.condition in neg_risk:
-            kind = abi.INNER_POSITIONS[event.merge] if isinstance(event, Split) else abi.INNER_REDEMPTION
+            kind = INNER_POSITIONS[event.merge] if isinstance(event, Split) else INNER_REDEMPTION
             yield event.at, kind, event
 
 
-def _placed(
-    plain: list[tuple[At, abi.Kind, Any]], more: list[tuple[At, abi.Kind, Any]]
-) -> list[tuple[At, abi.Kind, Any]]:
+def _placed(plain: list[tuple[At, Kind, Any]], more: list[tuple[At, Kind, Any]]) -> list[tuple[At, Kind, Any]]:
     """All logs in chain order, the further ones behind the highest index of their block."""
     highest: dict[int, int] = {}
     for at, *_ in plain:
@@ -122,7 +144,7 @@ def _placed(
     return placed
 
 
-def _numbered(placed: list[tuple[At, abi.Kind, Any]]) -> Iterator[Entry]:
+def _numbered(placed: list[tuple[At, Kind, Any]]) -> Iterator[Entry]:
     """Entries with the number of their transaction in its block."""
     block, seen = -1, dict[str, int]()
     for at, kind, event in placed:

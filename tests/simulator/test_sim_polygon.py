@@ -171,7 +171,8 @@ def test_conditions_are_prepared_before_they_are_resolved() -> None:
         kind: {log["topics"][1]: log for log in found if log["topics"][0] == kind}
         for kind in (abi.PREPARED, abi.RESOLVED)
     }
-    assert by_kind[abi.RESOLVED].keys() <= by_kind[abi.PREPARED].keys() and by_kind[abi.RESOLVED]
+    assert by_kind[abi.RESOLVED] and by_kind[abi.RESOLVED].keys() <= by_kind[abi.PREPARED].keys()
+    assert by_kind[abi.PREPARED].keys() == {f"0x{market.condition}" for market in WORLD.markets}
     for condition, log in by_kind[abi.RESOLVED].items():
         before = by_kind[abi.PREPARED][condition]
         assert int(before["blockNumber"], 16) <= int(log["blockNumber"], 16)

@@ -46,8 +46,9 @@ def market(rng: random.Random, neg_risk: bool) -> tuple[Market, str]:
     condition = condition_id(NEG_RISK_ORACLE if neg_risk else UMA_ORACLE, question)
     tokens = (token_id(condition, 0, neg_risk), token_id(condition, 1, neg_risk))
     made = Market(
-        condition.hex(), tokens, ("Yes", "No"), "s", "t", None, (), FIRST_TIME + 10, None, None, None, 1.0, neg_risk
-    )
+        condition.hex(), tokens, ("Yes", "No"), "s", "t", None, (), FIRST_TIME + 10, None, None, None, 1.0, neg_risk,
+        question_id=f"0x{question.hex()}",
+    )  # fmt: skip
     return made, f"0x{question.hex()}"
 
 

@@ -18,8 +18,10 @@ from backfill.engine.model import Unit
 from backfill.errors import PageTooLarge, Unavailable, Unreadable
 from backfill.simulator.ledger import Ledger
 from backfill.simulator.polygon import Polygon
+from backfill.simulator.polygon_chain import Chain
 from backfill.simulator.polygon_query import RANGE_ERRORS, Quirks
 from backfill.simulator.reply import Wish
+from backfill.simulator.world import World
 from backfill.tracks import catalog
 from backfill.tracks.chain_activity import ChainActivity
 from backfill.tracks.chain_blocks import Asking, ChainLane
@@ -162,6 +164,22 @@ def _all_places(ledger: Ledger) -> Iterable[Any]:
         ledger.resolutions,
     )
     return (event.at for kind in kinds for event in kind)
+
+
+@pytest.fixture(scope="module")
+def generated() -> World:
+    """A made-up world with all that occurs."""
+    return World.generate(seed=5, traded=300, mapped=100, full=True)
+
+
+@ALL_LANES
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_a_generated_world_comes_out(lane: type[ChainLane], truth: Truth, timestamps: bool, generated: World) -> None:
+    chain = Chain(generated.ledger, generated.markets)
+    item = f"{chain.entries[0].at.block}-{chain.head + 1}"
+    world = TinyWorld(generated.ledger, generated.markets)
+    taken = take(lane(Asking(most_times=500)), [item], Polygon(generated, quirks=Quirks(timestamps=timestamps)))
+    assert multiset(taken.rows) == multiset(truth(world)) and taken.letters == [] and taken.rows
 
 
 @ALL_LANES
