@@ -179,7 +179,7 @@ def read_cursor(text: str, kind: str) -> Row:
         padded = text + "=" * (-len(text) % 4)
         data = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))["data"]
         # Made again from what it says, signature included, it must come out the same.
-        if data["type"] == kind and make_cursor(kind, **data["params"]) == text:
+        if make_cursor(kind, **data["params"]) == text:
             parameters: Row = data["params"]
             return parameters
     except (ValueError, KeyError, TypeError):
