@@ -50,6 +50,7 @@ READS_ENVIRONMENT = {
     "backfill/places.py": "the short way to two of its values, for status",
     "backfill/__main__.py": "BACKFILL_DEBUG: must work when the configuration does not",
     "backfill/commands/run.py": "BACKFILL_PLAIN: about this terminal, not about the work",
+    "backfill/commands/datasets.py": "the same",
     "backfill/commands/status.py": "NO_COLOR, TERM",
     "backfill/commands/tail.py": "NO_COLOR, TERM",
     "backfill/commands/demo.py": "NO_COLOR, TERM, and whether a config was named",

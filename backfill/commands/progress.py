@@ -162,11 +162,15 @@ def _ask(name: str) -> None:
 
 def retry_failed(ctx: typer.Context, track: OneTrack = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Make failed units pending again; the next run takes them up where they stopped."""
+    from backfill.app import current_plan
+
     config = config_of(ctx)
     found = {}
     for name in checked_tracks(track):
         if (plan := _plan_of(config, name)) is not None:
             found[name] = _retry(config.run.checkpoint_dir, name, plan.plan_id, dry_run)
+    if not found:
+        current_plan(config)  # raises: nothing was ever planned
     total = sum(found.values())
     following = "; ".join(dict.fromkeys(resume_of(name) for name, count in found.items() if count)) or None
     if as_json:

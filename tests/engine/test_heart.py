@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from backfill.engine.crew import Crew, Worker
 from backfill.engine.model import DeadLetter, Page, Request, Unit
-from backfill.engine.pipeline import Pipeline
+from backfill.engine.pipeline import Answered, Pipeline
 from backfill.engine.progress import Progress
 from backfill.engine.stop import StopSignal
 from backfill.errors import PageTooLarge, Refused, StoreBusy, Unavailable, Unreadable
@@ -84,7 +84,7 @@ class World:
     def bad_luck(self) -> bool:
         return self.dice.random() < self.trouble
 
-    async def fetch(self, request: Request, read: Callable[[bytes], Page], *, beat: Worker, shrinks: bool) -> Page:
+    async def fetch(self, request: Request, read: Callable[[bytes], Answered], *, beat: Worker, shrinks: bool) -> Answered:
         beat("fetching")
         await asyncio.sleep(self.dice.uniform(0, 1))
         assert request.body is not None
@@ -220,7 +220,7 @@ class Script:
     def __init__(self, *steps: Any) -> None:
         self.steps, self.asked = list(steps), list[list[str]]()
 
-    async def fetch(self, request: Request, read: Callable[[bytes], Page], *, beat: Worker, shrinks: bool) -> Page:
+    async def fetch(self, request: Request, read: Callable[[bytes], Answered], *, beat: Worker, shrinks: bool) -> Answered:
         assert request.body is not None
         self.asked.append(orjson.loads(request.body))
         step = self.steps.pop(0) if self.steps else None
