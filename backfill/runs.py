@@ -122,8 +122,8 @@ class Run:
         if current is not None and not book.is_finished:
             return None if name in planner.unusable else current
         outline = await planner.outline(name)
-        if outline is None:
-            return None
+        if outline is None or (self.dataset == "derive" and not outline.shares[name][0]):
+            return None  # without new markets there is nothing to compute, and no row in `status` to show for it
         await self._make_room(name)
         plan = book.write(outline)
         told = {"plan_id": plan.plan_id, "units": plan.shares[name].units, "items": plan.shares[name].tokens}
