@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 LONGEST_SHOWN = 60
 TOO_BIG = 1 << 256
@@ -74,16 +74,16 @@ def is_amount(value: object) -> bool:
     return isinstance(value, str) and _WHOLE.fullmatch(value) is not None and int(value) < MOST_AMOUNT
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Whether a value is a JSON whole number, not negative and below 2^64."""
     return type(value) is int and 0 <= value < MOST_AMOUNT
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float | Decimal]:
     """Whether a value is a finite JSON number, not negative."""
-    if isinstance(value, Decimal):
-        return value.is_finite() and value >= 0
-    return type(value) in (int, float) and math.isfinite(value) and value >= 0  # type: ignore[arg-type, operator]
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return False
+    return math.isfinite(value) and value >= 0
 
 
 def one_of(*words: str) -> Kind:

@@ -82,6 +82,18 @@ def money(size: float | int | str | Decimal, price: float | int | str | Decimal)
     return _rounded(Decimal(str(size)) * Decimal(str(price)) * MICRO, "size times price")
 
 
+def worth(shares_micro: int, price: float | int) -> int:
+    """Micro-dollars of so many micro-shares at a price, rounded to the nearest, halves to the even one.
+
+    Raises:
+        ValueError: the amount does not fit the table.
+    """
+    scaled = shares_micro * price
+    if scaled < SURE_BELOW and abs(scaled - (whole := round(scaled))) < SURE_PART:
+        return whole
+    return _rounded(Decimal(shares_micro) * Decimal(str(price)), "shares times price")
+
+
 def _rounded(scaled: Decimal, what: str) -> int:
     number = int(scaled.to_integral_value(ROUND_HALF_EVEN))
     if not 0 <= number < MOST_AMOUNT:
