@@ -27,6 +27,8 @@ their order; `twice`: one order filled two times in the transaction."""
 BASIS_POINTS = 10_000
 V1_FEE_BPS = (0, 0, 0, 0, 0, 0, 0, 200, 1000)
 """Fees that V1 takers were charged; most paid none."""
+LARGEST, SIZE_STEP = 50_000, 10_000
+"""Sizes are up to so many hundredths of a share."""
 FEE_STEP = 10
 """V2 fees have five decimals: ten micro-dollars."""
 
@@ -79,13 +81,13 @@ def make_match(
     form = form or _draw(rng)
     if form in ("mint", "merge") and ground.sister is None:
         form = "plain"
-    makers = [maker or players.pick() for _ in range(_legs(rng, form))]
+    makers = [maker or players.pick()] * _legs(rng, form)
     if form == "several":
         makers[1:] = [players.pick() for _ in makers[1:]]
     taker = players.pick()
     buys = form == "mint" or (form != "merge" and rng.random() < 0.5)
-    cents = rng.randint(1, CENTS - 1)
-    sizes = [rng.randint(1, 50_000) * 10_000 for _ in makers]
+    cents = 1 + int(rng.random() * (CENTS - 1))
+    sizes = [(1 + int(rng.random() * LARGEST)) * SIZE_STEP for _ in makers]
     if form == "equal":
         sizes = sizes[:1] * len(sizes)
     return _legs_of(rng, ground, form, (makers, taker), buys, cents, sizes)
@@ -102,7 +104,9 @@ def _draw(rng: random.Random) -> Form:
 
 def _legs(rng: random.Random, form: Form) -> int:
     """How many makers' legs a form has."""
-    return {"equal": 2, "twice": 2, "several": rng.randint(2, 3)}.get(form, 1)
+    if form == "several":
+        return rng.randint(2, 3)
+    return 2 if form in ("equal", "twice") else 1
 
 
 def _legs_of(

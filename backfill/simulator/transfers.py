@@ -7,6 +7,7 @@ from collections.abc import Mapping as ReadOnly
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
+from .calm import calm
 from .ids import NEG_RISK_ORACLE
 from .ledger import At, Conversion, Order, Redemption, Split, Transfer
 from .model import Market
@@ -37,7 +38,8 @@ class Transfers(Sequence[Transfer]):
 
     @cached_property
     def _all(self) -> list[Transfer]:
-        return self._make()
+        with calm():
+            return self._make()
 
     def __len__(self) -> int:
         return len(self._all)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .accounts import invent
 from .blocks import HEAD_TIME
+from .calm import calm
 from .dumps import Dumps, Format, write_dumps
 from .fills import BASELINE_WALLETS, assign_owners, make_fills
 from .generate import Shares, make_markets, pick_unknown
@@ -146,7 +147,8 @@ class World:
         """Every V1 fill, in time order. Made when first asked for."""
         if self.plan is not None:
             crowd = [pair.wallet for pair in self.accounts]
-            return lively_fills(self.seed, self.markets, self.traded, self.owners, crowd, self.plan)
+            with calm():
+                return lively_fills(self.seed, self.markets, self.traded, self.owners, crowd, self.plan)
         neg_risk = {token: self.truth[token].neg_risk for token in self.traded}
         return make_fills(self.seed, self.traded, neg_risk, self.owners)
 
@@ -169,7 +171,8 @@ class World:
             after_cutover=self.after_cutover,
             bursts=self.plan is not None and self.plan.bursts > 0,
         )
-        return make_ledger(story)
+        with calm():
+            return make_ledger(story)
 
     def write_dumps(self, folder: str | Path, formats: Iterable[Format] = ("parquet",)) -> Dumps:
         """Write the fills (once in each format) and the existing token map as files to import.
