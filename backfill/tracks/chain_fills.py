@@ -68,4 +68,4 @@ def _make(config: Config) -> ChainFills:
     return ChainFills(asking(config))
 
 
-TRACK = Track(NAME, "fills", "polygon", "staging.clob_fills_v2", "blocks", _make)
+TRACK = Track(NAME, "fills", "polygon", "staging.clob_fills_v2", "blocks", _make, after="goldsky_fills")
