@@ -31,7 +31,7 @@ class ClobMarkets:
     """The lane of the `clob_markets` track.
 
     A cursor is the offset to ask next, in decimal; `<offset> <rows>` where that page was the last one and had so many
-    rows: it is asked for again, and the end is believed when the same page says it twice.
+    rows: it is asked for again, and the end is believed when it has no more rows then.
     """
 
     name = NAME
@@ -54,7 +54,7 @@ class ClobMarkets:
         behind = offset + len(rows)
         if (not rows and not over) or (over and behind < end < OPEN_END):
             raise Unreadable(f"no rows at {behind}, though the listing is longer", raw=body, where=NAME)
-        if over and before == len(rows):
+        if over and before is not None and len(rows) <= before:
             return Page((), 1)
         reading = Reading(NAME, unit, body)
         reading.take(rows[: end - offset], _market)

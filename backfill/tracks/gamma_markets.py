@@ -1,7 +1,7 @@
 """Markets from Gamma: two listings (open and closed), each read page by page to its end.
 
 What marks the end is a missing `next_cursor`, never the number of rows. An answer that was cut looks like that too, so
-the last page of a listing is asked for once more, and its end is believed when it is said twice.
+the last page of a listing is asked for once more, and the end is believed when it has no more rows then.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class GammaMarkets:
         before, after = _taken_apart(cursor)
         if following and following == after:
             raise Unreadable("the answer to another question: the page before this one", raw=body, where=NAME)
-        if not following and before == len(rows):
+        if not following and before is not None and len(rows) <= before:
             return Page((), 1)
         closed = _closed(unit)
         reading = Reading(NAME, unit, body)

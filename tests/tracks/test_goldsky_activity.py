@@ -57,7 +57,12 @@ def test_four_lists_are_asked_for_in_the_order_of_their_ids() -> None:
 
 
 def test_events_become_rows() -> None:
-    page = parse(**{root: [event(root)] for root in ROOTS})
+    page = parse(
+        splits=[event("splits")],
+        merges=[event("merges")],
+        redemptions=[event("redemptions")],
+        negRiskConversions=[event("negRiskConversions")],
+    )
     plain = {"event_id": f"{TX}_59", "wallet": WALLET, "timestamp": 1500, "tx_hash": TX, "log_index": 59}
     plain |= {"source": "goldsky", "unit": 9}
     condition = {"condition_id_norm": "cd" * 32}

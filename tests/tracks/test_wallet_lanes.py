@@ -126,8 +126,8 @@ def goldsky(unit: Unit, wallets: list[Any], owned: list[Any]) -> Page:
 def test_addresses_are_asked_for_as_wallets_and_as_owners() -> None:
     unit = Unit(0, (PROXY, OWNER.upper().replace("0X", "0x")))
     document = orjson.loads(GOLDSKY.request(unit, None).body or b"")
-    assert document["variables"] == {"ids": [PROXY, OWNER], "n": 2, "m": 1000}
-    assert "where:{id_in:$ids}" in document["query"] and "where:{signer_in:$ids}" in document["query"]
+    assert document["variables"] == {"ids": [PROXY, OWNER], "owners": [PROXY, OWNER], "n": 2, "m": 1000}
+    assert "where:{id_in:$ids}" in document["query"] and "where:{signer_in:$owners}" in document["query"]
 
 
 def test_both_lists_give_pairs_once() -> None:
