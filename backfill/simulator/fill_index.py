@@ -115,7 +115,7 @@ class FillCollection(Collection):
         if page.order_by not in ("timestamp", "id") or len(branches) > MANY_BRANCHES:
             return self._sorted_all(page, branches)
         plans = [_Plan(self, branch, page) for branch in branches]
-        streams = [plan.places() for plan in plans]
+        streams = [plan.places(page.skip + page.first) for plan in plans]
         places = streams[0] if len(streams) == 1 else _once(merge(*streams, reverse=page.descending))
         ranks: Iterable[int] = islice(places, page.skip, page.skip + page.first)
         if page.order_by == "id":
@@ -125,7 +125,7 @@ class FillCollection(Collection):
     def _sorted_all(self, page: Page, branches: Sequence[Branch]) -> list[Row]:
         """The long way, for orders and filters that nobody is expected to use."""
         by_time = Page({}, "timestamp", before=page.before)
-        ranks = sorted({rank for branch in branches for rank in _Plan(self, branch, by_time).places()})
+        ranks = sorted({rank for branch in branches for rank in _Plan(self, branch, by_time).places(None)})
         key = self.key(page.order_by)
         rows = [self.index.row(rank) for rank in ranks]
         rows.sort(key=lambda row: (key(row), row["id"]), reverse=page.descending)
@@ -211,10 +211,10 @@ class _Plan:
             else:
                 self._tests.append(column_test(collection, f"id_{operator}", text))
 
-    def places(self) -> Iterator[int]:
-        """Ranks, or places in the order of ids, of the rows of this branch, in the wanted order."""
+    def places(self, wanted: int | None) -> Iterator[int]:
+        """Ranks, or places in the order of ids, of the rows of this branch, in order: at least the wanted first ones."""
         lists = self._lists()
-        limit = None if self._tests else self._page.skip + self._page.first
+        limit = None if self._tests else wanted
         found: Iterable[int]
         if lists is None:
             whole = range(*self._places) if self._places[0] < self._places[1] else range(0)
