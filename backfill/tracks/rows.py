@@ -121,7 +121,7 @@ class Letters:
 
     def refuse(self, row: object, reason: str, cls: str = "contract") -> None:
         """Keep a row out; `raw` is the row as JSON."""
-        raw = orjson.dumps(row, default=str).decode()
+        raw = orjson.dumps(row, default=_as_digits).decode()
         self.found.append(DeadLetter(self._track, self._unit, cls, reason, raw))
 
     def not_asked(self, row: object) -> None:
@@ -137,6 +137,13 @@ class Letters:
         """
         if self.foreign > ours:
             raise other_question(self._track, body)
+
+
+def _as_digits(value: object) -> orjson.Fragment:
+    """An exact number in its own digits."""
+    if not isinstance(value, Decimal):
+        raise TypeError(f"{type(value).__name__} does not come from JSON")
+    return orjson.Fragment(str(value))
 
 
 def other_question(track: str, body: bytes) -> Unreadable:
