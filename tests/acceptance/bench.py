@@ -32,7 +32,7 @@ from backfill.engine.plan import Outline, PlanBook
 from backfill.engine.progress import Progress
 from backfill.engine.stop import StopSignal
 from backfill.log import configure
-from backfill.stages.legs import work
+from backfill.stages import legs
 from backfill.stages.setup import fingerprint
 from backfill.warehouse.client import Warehouse, open_warehouse
 from backfill.warehouse.migrate import migrate_up
@@ -89,7 +89,7 @@ async def through_engine(config: Config, warehouse: Warehouse, units: int) -> fl
     async with run.relay(warehouse) as relay:
         runner = relay.runners["goldsky_tokens"]
         started = time.perf_counter()
-        await work(runner, runner.primary, relay.stop)
+        await legs.work(runner, runner.primary, relay.stop)
         took = time.perf_counter() - started
         counters = runner.desk.progress.counters
     if counters.inserted != units * ROWS:
