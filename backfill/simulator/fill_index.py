@@ -212,7 +212,7 @@ class _Plan:
                 self._tests.append(column_test(collection, f"id_{operator}", text))
 
     def places(self, wanted: int | None) -> Iterator[int]:
-        """Ranks, or places in the order of ids, of the rows of this branch, in order: at least the wanted first ones."""
+        """Ranks, or places in the order of ids, of this branch's rows, in order: at least the wanted first ones."""
         lists = self._lists()
         limit = None if self._tests else wanted
         found: Iterable[int]
