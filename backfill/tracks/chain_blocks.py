@@ -2,11 +2,12 @@
 
 A unit's items are stretches of blocks, "from-to", half-open: `from` is in, `to` is not. They rise and do not overlap.
 
-A cursor "from/size[/calm[/blocks]]" says which part of them is asked next: `size` blocks from block `from`, cut at the
-end of the item. `calm` counts the pages that are to come through before a larger size is tried again. `blocks`, with
-commas, are those whose times a node keeps to itself: nodes without `blockTimestamp` in their logs are asked for the
-same part once more, together with these blocks. Such an answer that only showed which times are missing settles
-nothing.
+A cursor "from/size[/calm:patience[/blocks]]" says which part of them is asked next: `size` blocks from block `from`,
+cut at the end of the item. `calm` counts the pages that are to come through before a larger size is tried again. It
+starts from `patience`, which doubles when a larger size fails at once and halves when one comes through: a fixed limit
+of a provider is soon hardly ever tried, and a chance refusal is soon forgotten. `blocks`, with commas, are those whose
+times a node keeps to itself: nodes without `blockTimestamp` in their logs are asked for the same part once more,
+together with these blocks. An answer that only showed which times are missing settles nothing.
 
 An empty answer is believed only from a node that says in the same answer that it has come as far as the part goes: one
 that lags behind answers empty as well.
@@ -35,14 +36,30 @@ KNOWN_CAPS: Final = frozenset({1000, 2000, 5000, 10_000, 20_000, 50_000})
 """Numbers of logs at which providers are known to cut answers, some without a word."""
 EASY_LOGS = 4000
 """A page with fewer logs came easily, so the next may be twice as wide: it then stays below the usual cap."""
-CALM_PAGES = 8
-"""Pages that must come through after a part was too large, before a larger one is tried."""
+MOST_CALM = 32
+"""Pages that come through, at most, before a larger size is tried again."""
 MOST_TIMES = 100
 """Blocks whose times are asked in one request: batches of a hundred are taken nearly everywhere."""
 SLOWEST_BLOCKS_S = 3
 """Seconds a block takes at most on average, to turn confirmations into a time."""
 SOURCE = "chain"
 _place = itemgetter(0, 1)
+
+
+class Pace(NamedTuple):
+    """How soon a larger size is tried: after `calm` more pages, and after `patience` pages when that fails."""
+
+    calm: int = 0
+    patience: int = 0
+
+    def failed(self) -> Pace:
+        """After a part that was too large; only a size that was just being tried makes more patient."""
+        patience = self.patience if self.calm else min(MOST_CALM, 2 * self.patience or 1)
+        return Pace(patience, patience)
+
+    def came(self) -> Pace:
+        """After a part that came through; a larger one is due when no calm is left."""
+        return Pace(self.calm - 1, self.patience) if self.calm else Pace(0, self.patience // 2)
 
 
 class Part(NamedTuple):
@@ -52,7 +69,7 @@ class Part(NamedTuple):
     start: int
     end: int
     size: int
-    calm: int
+    pace: Pace
     timed: tuple[int, ...]
 
 
@@ -120,7 +137,7 @@ class ChainLane(ABC):
         """See `Lane`. One block cannot be less."""
         part = self._part(unit, cursor)
         blocks = part.end - part.start
-        return _cursor(part.start, blocks // 2, CALM_PAGES) if blocks > 1 else None
+        return _cursor(part.start, blocks // 2, part.pace.failed()) if blocks > 1 else None
 
     def parse(self, unit: Unit, cursor: str | None, body: bytes) -> Page:
         """See `Lane`.
@@ -153,10 +170,10 @@ class ChainLane(ABC):
 
     def _part(self, unit: Unit, cursor: str | None) -> Part:
         items = [_stretch(text) for text in unit.items]
-        start, size, calm, timed = _read_cursor(cursor, items[0], self._how.largest)
+        start, size, pace, timed = _read_cursor(cursor, items[0], self._how.largest)
         for place, (first, end) in enumerate(items):
             if first <= start < end:
-                return Part(place, start, min(start + size, end), size, calm, timed)
+                return Part(place, start, min(start + size, end), size, pace, timed)
         raise ValueError(f"{self.name} unit {unit.number}: block {start} is in none of its stretches")
 
     def _calls(self, part: Part) -> list[dict[str, Any]]:
@@ -221,19 +238,19 @@ class ChainLane(ABC):
         blocks = sorted({*part.timed, *untimed})
         if len(blocks) > self._how.most_times and part.end - part.start > 1:
             raise PageTooLarge(f"the times of {len(blocks)} blocks are missing", where=self.name)
-        return _cursor(part.start, part.size, part.calm, blocks)
+        return _cursor(part.start, part.size, part.pace, blocks)
 
     def _following(self, unit: Unit, part: Part, count: int) -> str | None:
         """The cursor behind this part, wider where it came easily; None when the unit is through."""
-        size, calm = part.size, max(0, part.calm - 1)
+        size, pace = part.size, part.pace.came()
         easy = count < self._how.easy and 2 * len(part.timed) <= self._how.most_times
         first, end = _stretch(unit.items[part.place])
-        if easy and not part.calm:
+        if easy and not pace.calm:
             size = min(2 * size, self._how.largest or end - first)
         if part.end < end:
-            return _cursor(part.end, size, calm)
+            return _cursor(part.end, size, pace)
         if part.place + 1 < len(unit.items):
-            return _cursor(_stretch(unit.items[part.place + 1])[0], size, calm)
+            return _cursor(_stretch(unit.items[part.place + 1])[0], size, pace)
         return None
 
 
@@ -355,24 +372,24 @@ def _stretch(text: str) -> tuple[int, int]:
     return window.start, window.end
 
 
-def _cursor(start: int, size: int, calm: int = 0, blocks: Sequence[int] = ()) -> str:
+def _cursor(start: int, size: int, pace: Pace, blocks: Sequence[int] = ()) -> str:
     text = f"{start}/{size}"
-    if calm or blocks:
-        text += f"/{calm}"
+    if any(pace) or blocks:
+        text += f"/{pace.calm}:{pace.patience}"
     return f"{text}/{','.join(map(str, blocks))}" if blocks else text
 
 
 def _read_cursor(
     cursor: str | None, first: tuple[int, int], largest: int | None
-) -> tuple[int, int, int, tuple[int, ...]]:
-    """Start, size, calm and blocks that a cursor means; without one, the beginning of the first stretch."""
+) -> tuple[int, int, Pace, tuple[int, ...]]:
+    """Start, size, pace and blocks that a cursor means; without one, the beginning of the first stretch."""
     if cursor is None:
         start, end = first
-        return start, min(largest or end - start, end - start), 0, ()
+        return start, min(largest or end - start, end - start), Pace(), ()
     start_text, size, *more = cursor.split("/")
-    calm = int(more[0]) if more else 0
+    pace = Pace(*map(int, more[0].split(":"))) if more else Pace()
     blocks = tuple(map(int, more[1].split(","))) if len(more) > 1 else ()
-    return int(start_text), int(size), calm, blocks
+    return int(start_text), int(size), pace, blocks
 
 
 def _settled(unit: Unit, part: Part) -> int:

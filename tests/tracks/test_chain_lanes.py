@@ -20,7 +20,7 @@ from backfill.simulator.ledger import Ledger
 from backfill.simulator.polygon import Polygon
 from backfill.simulator.polygon_chain import Chain
 from backfill.simulator.polygon_query import RANGE_ERRORS, Quirks
-from backfill.simulator.reply import Wish
+from backfill.simulator.reply import Reply, Wish
 from backfill.simulator.world import World
 from backfill.tracks import catalog
 from backfill.tracks.chain_activity import ChainActivity
@@ -222,13 +222,33 @@ def test_after_a_burst_the_parts_become_wide_again() -> None:
     taken = take(ChainFills(Asking(largest=4000)), [f"{FIRST_BLOCK}-{FIRST_BLOCK + 4000}"], Polygon(world))
     assert taken.requests == 1
     lane, unit = ChainFills(Asking(largest=4000)), Unit(7, (f"{FIRST_BLOCK}-{FIRST_BLOCK + 4000}",))
-    cursor: str | None = f"{FIRST_BLOCK}/10/2"
+    cursor: str | None = f"{FIRST_BLOCK}/10/2:2"
     sizes = []
     while cursor is not None:
         reply = Polygon(world).ask(lane.request(unit, cursor).body or b"")
         cursor = lane.parse(unit, cursor, reply.body).next
         sizes.append(int(cursor.split("/")[1]) if cursor else 0)
-    assert sizes[:4] == [10, 10, 20, 40] and len(sizes) < 12
+    assert sizes[:4] == [10, 20, 40, 80] and len(sizes) < 12
+
+
+def test_a_fixed_limit_is_soon_hardly_ever_tried() -> None:
+    world = tiny(5, blocks=2000, events=40)
+    taken = take(ChainFills(Asking(largest=1000)), [whole(world)], Polygon(world, quirks=Quirks(max_range=10)))
+    parts = 2000 / 7
+    assert taken.requests < 1.1 * parts, "ten sizes down, then less and less often one too wide"
+
+
+def test_parts_do_not_shrink_away_under_chance_refusals() -> None:
+    world = tiny(5, blocks=40_000, events=60)
+    node, rng = Polygon(world), random.Random(4)
+
+    class Moody(Polygon):
+        def ask(self, body: bytes, _wish: Wish = Wish()) -> Reply:  # noqa: B008
+            return node.ask(body, Wish(fault="rpc_timeout" if rng.random() < 0.2 else None))
+
+    taken = take(ChainFills(Asking(largest=1000)), [whole(world)], Moody(world))
+    assert multiset(taken.rows) == multiset(fills(world))
+    assert taken.requests < 400, "a fifth of the answers refused costs more than a fifth, but not everything"
 
 
 def test_stretches_of_a_unit_may_lie_apart() -> None:
@@ -429,7 +449,7 @@ def test_one_block_cannot_be_less() -> None:
     while cursor is not None:
         sizes.append(cursor)
         cursor = lane.smaller(unit, cursor)
-    assert sizes == ["5/2/8", "5/1/8"]
+    assert sizes == ["5/2/1:1", "5/1/1:1"]
 
 
 def test_too_many_missing_times_make_the_part_smaller() -> None:
