@@ -21,20 +21,25 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, relative to the upstream's base address; `asked` counts the items in it."""
+    """One HTTP request, relative to the upstream's base address; `asked` counts the items in it.
+
+    `absent_ok`: a 404 means that there is no such thing, and is read as an empty body; else it is a sign of trouble.
+    """
 
     method: str
     path: str
     params: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     asked: int = 0
+    absent_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A row that was not let in: `cls` groups the reasons, `raw` is the row as it came.
 
-    `cls` is one of: contract, conflict, disproven, unreadable, refused, import.
+    `cls` is one of: contract, conflict, disproven, unreadable, refused, import. `plan` is the plan that the unit is of;
+    whoever keeps the letter says it, and a letter of old may lack it.
     """
 
     track: str
@@ -42,6 +47,7 @@ class DeadLetter:
     cls: str
     reason: str
     raw: str
+    plan: str = ""
 
 
 @dataclass(frozen=True, slots=True)

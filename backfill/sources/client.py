@@ -23,6 +23,7 @@ from backfill.engine.model import Request
 from backfill.engine.retry import FullJitter, Policy
 from backfill.errors import PageTooLarge, Retry, Throttled, Unavailable, Unreadable
 from backfill.log import Logger
+from backfill.sources.common import NOT_FOUND
 from backfill.sources.source import Answer, Source
 
 T = TypeVar("T")
@@ -176,7 +177,10 @@ class Door:
         beat("fetching")
         self.figures.requests += 1
         answer = await self._send(request, booking)
-        self.source.judge(answer)
+        if request.absent_ok and answer.status == NOT_FOUND:
+            answer = Answer(answer.status, answer.headers, b"")
+        else:
+            self.source.judge(answer)
         result = read(answer.body)
         self.figures.answers += 1
         return result

@@ -161,12 +161,16 @@ class Planner:
         lane: Any = self.lanes[track.name]
         size, door = getattr(self.config.tracks, track.name).batch, self.doors[track.name]
         low, high = 0, size
-        while (await door.fetch(lane.end_probe(high), lane.read_end))[0] > 0:
+
+        async def reaches(offset: int) -> bool:
+            rows, _ = await door.fetch(lane.end_probe(offset), lambda body: lane.read_end(body, offset))
+            return bool(rows)
+
+        while await reaches(high):
             low, high = high, 2 * high
         while high - low > size:
             middle = (low + high) // 2 // size * size
-            there = (await door.fetch(lane.end_probe(middle), lane.read_end))[0] > 0
-            low, high = (middle, high) if there else (low, middle)
+            low, high = (middle, high) if await reaches(middle) else (low, middle)
         bounds = [*range(0, low + 1, size), NO_END]
         return Share([item(window=Window(a, b)) for a, b in pairwise(bounds)], 1)
 

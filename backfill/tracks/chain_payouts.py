@@ -10,6 +10,7 @@ import orjson
 from backfill.tracks import chain_abi as abi
 from backfill.tracks.chain_blocks import SOURCE, Admitted, ChainLane, Refuse, Wanted, asking, reason_of
 from backfill.tracks.track import Track
+from backfill.tracks.values import reduced
 
 if TYPE_CHECKING:
     from backfill.config import Config
@@ -29,13 +30,14 @@ class ChainPayouts(ChainLane):
         for one in admitted:
             try:
                 found = abi.resolution(one.log)
+                lowest, total = reduced(found.numerators)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 refuse(one.log, reason_of(error))
                 continue
             row = {
                 "condition_id_norm": found.condition,
-                "payout_numerators": found.numerators,
-                "payout_denominator": sum(found.numerators),
+                "payout_numerators": lowest,
+                "payout_denominator": total,
                 "resolved_at": one.timestamp,
                 "source": SOURCE,
                 "unit": unit,

@@ -25,7 +25,7 @@ class DomeWallets:
     def request(self, unit: Unit, cursor: str | None) -> Request:
         """See `Lane`."""
         del cursor
-        return Request("GET", "/polymarket/wallet", (("proxy", only(unit)),), asked=1)
+        return Request("GET", "/polymarket/wallet", (("proxy", only(unit)),), asked=1, absent_ok=True)
 
     def smaller(self, unit: Unit, cursor: str | None) -> str | None:
         """See `Lane`."""
