@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -18,7 +18,7 @@ from backfill import files
 from backfill.config import Config
 from backfill.engine.archive import GIGABYTE, Archive
 from backfill.engine.checkpoint import CheckpointFile, now_text
-from backfill.engine.deadletters import DeadLetters
+from backfill.engine.deadletters import DeadLetters, Tally
 from backfill.engine.desk import Desk, lock_path
 from backfill.engine.model import DeadLetter, Lane, Page, Unit
 from backfill.engine.pipeline import Answered, Pipeline
@@ -35,7 +35,7 @@ from backfill.stages.setup import fingerprint
 from backfill.stages.tokens import Relay
 from backfill.tracks import catalog
 from backfill.tracks.tokens import TOKEN_TRACKS, lane
-from backfill.tracks.track import Track
+from backfill.tracks.track import Track, settings_of
 from backfill.warehouse.client import Warehouse, open_warehouse
 from backfill.warehouse.migrate import migrate_up
 from backfill.warehouse.patience import patiently
@@ -150,7 +150,8 @@ class TrackRun:
         track, settings = work.track, getattr(self.config.tracks, work.track.name)
         log = self.log.bind(track=track.name)
         desk = self._desk(work, log, self.workers or settings.workers)
-        desk.letters = self.letters.count(track.name)
+        plan_id, tally = work.plan.plan_id, Tally(self.letters, track.name, work.plan.plan_id)
+        desk.letters, desk.refused = tally.total, tally.of_plan
         pipeline = None
         if not isinstance(door, UpstreamUnusable):
             write = await landing(warehouse, work.table, getattr(track, "asides", ()), stack, log)
@@ -158,8 +159,10 @@ class TrackRun:
             desk.counted = lambda: (door.figures.retries, door.figures.throttled)
 
             async def keep(rows: Sequence[DeadLetter]) -> None:
-                await keep_letters(self.letters, track.name, rows, log)
-                desk.letters += len(rows)
+                named = [replace(row, plan=plan_id) for row in rows]
+                await keep_letters(self.letters, track.name, named, log)
+                tally.add(named)
+                desk.letters, desk.refused = tally.total, tally.of_plan
 
             archive = self._archive(work, log)
             pipeline = Pipeline(work.lane, door, write, keep, desk.progress, archive)
@@ -184,7 +187,8 @@ class TrackRun:
             log.warning("raw_limit_reached", used_gb=round(used / GIGABYTE, 3), max_gb=raw.max_gb)
 
         folder = self.config.run.data_dir / "raw"
-        archive = Archive(folder, work.track.name, work.plan.plan_id, raw.max_gb * GIGABYTE, full)
+        about = settings_of(self.config, work.track.upstream)
+        archive = Archive(folder, work.track.name, work.plan.plan_id, raw.max_gb * GIGABYTE, full, about)
 
         async def keep(unit: Unit, answered: Answered) -> None:
             await until_taken(lambda: archive.keep(unit, answered), log, "raw_not_written")

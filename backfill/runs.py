@@ -243,7 +243,7 @@ class Run:
         if lost and len(lost) == len(self.names):
             found += lost
         failed = sum(row["failed_units"] for row in outcome.tracks)
-        letters = sum(row["dead_letters"] for row in outcome.tracks)
+        letters = sum(row["refused"] for row in outcome.tracks)
         if failed or letters:
             what = f"{failed:,} units failed, {letters:,} rows were refused"
             found.append(Unfinished(what, remedy="backfill dead-letters list; backfill retry-failed"))

@@ -206,7 +206,7 @@ def _problems(run: TokenRun, relay: Relay) -> list[Any]:
     if lost and (run.only or len(lost) == len(relay.runners) or _left_undone(relay)):
         found += [runner.unusable for runner in lost]
     failed = sum(len(runner.desk.progress.failed) for runner in relay.runners.values())
-    letters = sum(runner.desk.letters for runner in relay.runners.values())
+    letters = sum(runner.desk.refused for runner in relay.runners.values())
     if failed or letters:
         what = f"{failed:,} units failed, {letters:,} rows were refused"
         found.append(Unfinished(what, remedy="backfill dead-letters list; backfill retry-failed"))

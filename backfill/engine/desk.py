@@ -34,6 +34,7 @@ class Desk:
     """The state of one track in this process.
 
     `one_row_an_item`: each item is answered with one row, and coverage is rows by items; else settled by all items.
+    `letters` are all that the track has, `refused` those of this plan.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Desk:
     state: str = "running"
     last_error: str | None = None
     letters: int = 0
+    refused: int = 0
     one_row_an_item: bool = True
     crew: Crew | None = None
     cooling: Callable[[], bool] = lambda: False
@@ -102,6 +104,7 @@ class Desk:
             "stalled": self.crew.stalled() if self.crew else [],
             "failed_units": len(self.progress.failed),
             "dead_letters": self.letters,
+            "refused": self.refused,
             "retries": counters.retries,
             "throttled": counters.throttled,
             "last_error": self.last_error,

@@ -21,6 +21,9 @@ class Named(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def upstream(self) -> str: ...
+
 
 T = TypeVar("T", bound=Named)
 

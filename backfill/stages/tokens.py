@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from backfill.engine.deadletters import DeadLetters, letter_id
+from backfill.engine.deadletters import DeadLetters, Tally, letter_id
 from backfill.engine.model import DeadLetter, Segment
 from backfill.engine.stop import StopSignal
 from backfill.errors import UpstreamUnusable
@@ -138,8 +138,10 @@ class Relay:
             await patiently(
                 lambda: prove_staging(self.warehouse, table, judges=self.judges), runner.desk.log, stage="prove"
             )
-            await patiently(lambda: keep_disproven(self.warehouse, self.letters, runner.track), runner.desk.log)
-        runner.desk.letters = self.letters.count(runner.track.name)
+            plan = runner.desk.plan.plan_id
+            await patiently(lambda: keep_disproven(self.warehouse, self.letters, runner.track, plan), runner.desk.log)
+        tally = Tally(self.letters, runner.track.name, plan)
+        runner.desk.letters, runner.desk.refused = tally.total, tally.of_plan
 
     async def _hand_over(self, runner: TokenRunner) -> None:
         target = self._target(runner)
@@ -182,18 +184,18 @@ def doubtful(items: Sequence[int], missing: Sequence[int], batch: int, *, sparse
     return [item for unit, gap in gaps if len(gap) * SPARSE_PART >= len(unit) for item in gap]
 
 
-async def keep_disproven(warehouse: Warehouse, letters: DeadLetters, track: TokenTrack) -> None:
+async def keep_disproven(warehouse: Warehouse, letters: DeadLetters, track: TokenTrack, plan: str) -> None:
     """Make dead letters of the rows that arithmetic contradicts; those that are letters already stay as they are."""
     rows = await warehouse.fetch(queries.load("staged_disproven"), {"table": track.table})
     known = {row["id"] for row in letters.rows(track.name)} if rows else set()
-    fresh = [letter for letter in map(lambda row: _disproven(track, row), rows) if letter_id(letter) not in known]
+    fresh = [letter for letter in map(lambda row: _disproven(track, row, plan), rows) if letter_id(letter) not in known]
     if fresh:
         await asyncio.to_thread(letters.append, track.name, fresh)
 
 
-def _disproven(track: TokenTrack, row: dict[str, Any]) -> DeadLetter:
+def _disproven(track: TokenTrack, row: dict[str, Any], plan: str) -> DeadLetter:
     unit, reason = int(row.pop("unit")), str(row.pop("detail"))
-    return DeadLetter(track.name, unit, "disproven", reason, orjson.dumps(row).decode())
+    return DeadLetter(track.name, unit, "disproven", reason, orjson.dumps(row).decode(), plan)
 
 
 async def staged_tokens(warehouse: Warehouse, query: str, table: str) -> AsyncIterator[int]:

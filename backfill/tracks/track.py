@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from backfill.engine.model import Lane, Request
 
@@ -79,6 +79,30 @@ def read_item(text: str) -> Item:
     if key == "" and at:
         raise ValueError(f"{text!r} is no item")
     return Item(key, Window(int(start), int(end)))
+
+
+ABOUT_THE_WAY = frozenset({"base_url", "rpc_url", "limits", "timeout_s"})
+"""Settings of an upstream that say how it is reached, not what its answers mean; an address may hold a key."""
+
+
+def settings_of(config: Config, upstream: str) -> dict[str, Any]:
+    """The settings of an upstream on which it depends how its answers are read, as JSON."""
+    section = getattr(config.upstreams, upstream, None)
+    return {} if section is None else section.model_dump(mode="json", exclude=set(ABOUT_THE_WAY))
+
+
+def with_settings(config: Config, upstream: str, settings: Mapping[str, Any]) -> Config:
+    """The config with an upstream's settings as they were; what is not known today, or not any more, stays as it is.
+
+    Raises:
+        ValueError: today's config does not take them.
+    """
+    section = getattr(config.upstreams, upstream, None)
+    if section is None:
+        return config
+    known = {name: value for name, value in settings.items() if name in type(section).model_fields}
+    was = type(section)(**{**section.model_dump(), **known})
+    return config.model_copy(update={"upstreams": config.upstreams.model_copy(update={upstream: was})})
 
 
 @runtime_checkable
