@@ -33,6 +33,8 @@ MANY_BRANCHES = 64
 """Alternatives of one filter above which it is tried row by row instead of being planned."""
 SORTED_BELOW = 8192
 """Candidates below which sorting them all is cheaper than merging their lists."""
+FEW = 50_000
+"""Rows of a window of time up to which they are sorted by id, instead of trying all ids for their time."""
 END_OF_TIME = 2**62
 Filter = tuple[str, str, Any]
 """Field, operator and value."""
@@ -68,6 +70,14 @@ class FillIndex:
     def by_id(self) -> array[int]:
         """Ranks in the order of ids."""
         return array("l", sorted(range(len(self.fills)), key=lambda rank: self.fills[rank].id))
+
+    @cached_property
+    def id_places(self) -> array[int]:
+        """Place in the order of ids, by rank."""
+        places = array("l", bytes(array("l").itemsize * len(self.fills)))
+        for place, rank in enumerate(self.by_id):
+            places[rank] = place
+        return places
 
     def id_place(self, identity: str, *, after: bool = False) -> int:
         """Where an id stands, or would stand, in the order of ids."""
@@ -161,6 +171,8 @@ class _Plan:
         self._times = [0, END_OF_TIME if page.before is None else page.before]
         self._places = [0, len(self._index.fills)]
         self._id_bounds: list[tuple[str, str]] = []
+        self._timed = False
+        """Whether rows in the order of ids must still be held against the window of ranks."""
         self._sets: dict[str, set[str]] = {}
         self._tests: list[Test] = []
         for name, operator, value in branch:
@@ -196,12 +208,11 @@ class _Plan:
         """Times and ids as a stretch of the order, as far as they make one, and as tests where they do not."""
         index = self._index
         first, last = (bisect_left(index.times, time) for time in self._times)
+        self._window = first, last
         if self._by_id:
             for operator, text in self._id_bounds:
                 self._limit(self._places, operator, index.id_place(text), index.id_place(text, after=True))
-            if (first, last) != (0, len(index.fills)):
-                low, high = self._times
-                self._tests.insert(0, lambda row: low <= int(row["timestamp"]) < high)
+            self._timed = (first, last) != (0, len(index.fills))
             return
         self._places = [first, last]
         one_second = self._times[1] - self._times[0] == 1  # within which the order is that of ids
@@ -214,19 +225,22 @@ class _Plan:
     def places(self, wanted: int | None) -> Iterator[int]:
         """Ranks, or places in the order of ids, of this branch's rows, in order: at least the wanted first ones."""
         lists = self._lists()
-        limit = None if self._tests else wanted
+        limit = None if self._tests or self._timed else wanted
         found: Iterable[int]
         if lists is None:
             whole = range(*self._places) if self._places[0] < self._places[1] else range(0)
             found = reversed(whole) if self._page.descending else whole
         else:
             found = self._merged(lists, limit)
-        if not self._tests:
+        if not self._tests and not self._timed:
             return iter(found)
         return (place for place in found if self._passes(place))
 
     def _passes(self, place: int) -> bool:
-        row = self._index.row(self._index.by_id[place] if self._by_id else place)
+        rank = self._index.by_id[place] if self._by_id else place
+        if self._timed and not self._window[0] <= rank < self._window[1]:
+            return False
+        row = self._index.row(rank) if self._tests else {}
         return all(test(row) for test in self._tests)
 
     def _lists(self) -> list[Sequence[int]] | None:
@@ -239,8 +253,20 @@ class _Plan:
         }
         best = min(found, key=lambda name: sum(map(len, found[name])))
         self._tests += [_one_of(name, wanted) for name, wanted in self._sets.items() if name != best]
+        if self._timed and (few := self._few(best)) is not None:
+            self._timed = False
+            return [few]
         cut = (_between(places, *self._places) for places in found[best])
         return [places for places in cut if places]
+
+    def _few(self, column: str) -> list[int] | None:
+        """Places by id of the rows within the window of time, where those are few enough to be put in order."""
+        lists = [self._index.places(column, value, by_id=False) for value in self._sets[column]]
+        cut = [_between(ranks, *self._window) for ranks in lists]
+        if sum(map(len, cut)) > FEW:
+            return None
+        places = sorted(self._index.id_places[rank] for ranks in cut for rank in ranks)
+        return places[bisect_left(places, self._places[0]) : bisect_left(places, self._places[1])]
 
     def _merged(self, lists: list[Sequence[int]], limit: int | None) -> Iterable[int]:
         descending = self._page.descending

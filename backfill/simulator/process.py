@@ -14,7 +14,8 @@ from typing import Any, Self
 import orjson
 
 _ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
+"""A world with hundreds of thousands of fills takes most of a minute on a machine that has other work too."""
 STOP_SECONDS = 10.0
 
 
