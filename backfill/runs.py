@@ -6,25 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from backfill.app import AnyDoor, DatasetRun, book_of, drain, leases, open_doors
 from backfill.config import Config
-from backfill.engine.checkpoint import CheckpointFile, live_path, lock_path
+from backfill.engine.checkpoint import CheckpointFile, live_path
 from backfill.engine.desk import Desk
 from backfill.engine.plan import Plan
 from backfill.engine.stop import StopSignal
-from backfill.errors import BackfillError, TrackHeld, Unfinished, UpstreamUnusable
-from backfill.files import held
+from backfill.errors import BackfillError, Unfinished, UpstreamUnusable
 from backfill.log import Logger
 from backfill.stages import coverage, legs
 from backfill.stages.legs import Runner
 from backfill.stages.planning import Planner, Wish
-from backfill.stages.settle import settle
+from backfill.stages.settle import alone, settle
 from backfill.tracks import catalog
 from backfill.tracks.track import Track
 from backfill.warehouse import queries
@@ -192,7 +191,7 @@ class Run:
         self.phase("settle")
         through = [name for name in self.names if self._is_through(name)]
         wallets = [wallet for name in through for wallet in self._wallets(name)]
-        async with self._alone():
+        async with alone(self.config, self.dataset, self.log):
             outcome.settled = await self._patiently(
                 partial(settle, self.dataset, self.warehouse, self.log, wallets=wallets)
             )
@@ -217,22 +216,6 @@ class Run:
         plan = book.current()
         assert plan is not None
         return list(book.track(plan, name).items(plan.shares[name]))
-
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """One process settles at a time; another that does is waited for."""
-        path = lock_path(self.config.run.checkpoint_dir, f"settle_{self.dataset}")
-        told = False
-        while True:
-            try:
-                with held(path, what=f"settling {self.dataset}"):
-                    yield
-                    return
-            except TrackHeld:
-                if not told:
-                    self.log.info("waiting", what=f"another process settles {self.dataset}")
-                told = True
-                await asyncio.sleep(0.5)
 
     async def _patiently(self, work: Callable[[], Any]) -> Any:
         return await patiently(work, self.log, stage=self.dataset)

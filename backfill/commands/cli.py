@@ -24,6 +24,7 @@ MODULES = (
     "status",
     "tail",
     "progress",
+    "rederive",
     "db",
 )
 

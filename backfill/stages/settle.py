@@ -7,16 +7,23 @@ of them, or two of one. Either way doing it twice is doing it once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
+from backfill.config import Config
+from backfill.engine.checkpoint import lock_path
+from backfill.errors import TrackHeld
+from backfill.files import held
 from backfill.log import Logger
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
 
 PORTION = 500_000
 """Rows that are compared at once."""
+WAIT_S = 0.5
 
 SWAPPED: Mapping[str, tuple[str, ...]] = {
     "markets": ("next_markets", "fill_markets", "swap_markets"),
@@ -38,6 +45,25 @@ TABLES: Mapping[str, str] = {
     "activity": "ctf_activity",
 }
 """Where the rows of a dataset end up."""
+
+
+@asynccontextmanager
+async def alone(config: Config, dataset: str, log: Logger) -> AsyncIterator[None]:
+    """One process settles a dataset at a time; another that does is waited for."""
+    path = lock_path(config.run.checkpoint_dir, f"settle_{dataset}")
+    told = False
+    while True:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(path, what=f"settling {dataset}"))
+            except TrackHeld:
+                if not told:
+                    log.info("waiting", what=f"another process settles {dataset}")
+                told = True
+            else:
+                yield
+                return
+        await asyncio.sleep(WAIT_S)
 
 
 async def settle(dataset: str, warehouse: Warehouse, log: Logger, *, wallets: Sequence[str] = ()) -> dict[str, Any]:
