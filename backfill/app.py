@@ -154,7 +154,7 @@ class TrackRun:
         desk.letters, desk.refused = tally.total, tally.of_plan
         pipeline = None
         if not isinstance(door, UpstreamUnusable):
-            write = await landing(warehouse, work.table, getattr(track, "asides", ()), stack, log)
+            write = await landing(warehouse, work.table, track, stack, log)
             desk.cooling = lambda: door.state != "open"
             desk.counted = lambda: (door.figures.retries, door.figures.throttled)
 
@@ -344,10 +344,11 @@ def stamped(config: Config, tracks: Iterable[Any]) -> bool:
 
 
 async def landing(
-    warehouse: Warehouse, table: str, asides: Sequence[str], stack: AsyncExitStack, log: Logger
+    warehouse: Warehouse, table: str, track: object, stack: AsyncExitStack, log: Logger
 ) -> Callable[[Page], Awaitable[None]]:
     """What makes the rows of a page durable: one sink for the track's table, one for each further table."""
-    sink = await stack.enter_async_context(open_sink(warehouse, table, log))
+    sink = await stack.enter_async_context(open_sink(warehouse, table, log, getattr(track, "columns", ())))
+    asides: Sequence[str] = getattr(track, "asides", ())
     others = {name: await stack.enter_async_context(open_sink(warehouse, name, log)) for name in asides}
 
     async def write(page: Page) -> None:

@@ -30,7 +30,7 @@ class Track:
     gives its lane. `asides` are the further tables that its pages have rows for. `compute` is what a local track does
     instead of asking: body of the request to body of the answer, in a thread. `after` names the track of the same
     dataset whose history ends where this one's work begins, as long as that one is usable and nobody asked for this
-    one alone.
+    one alone. `columns`: the lines are tab-separated values of these, which ClickHouse reads in half the time of JSON.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Track:
     after: str = ""
     asides: tuple[str, ...] = ()
     compute: Callable[[bytes], bytes] | None = None
+    columns: tuple[str, ...] = ()
 
 
 class Window(NamedTuple):

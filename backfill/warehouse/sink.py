@@ -22,6 +22,7 @@ from backfill.warehouse.patience import patiently
 MOST_ROWS = 50_000
 # While the warehouse works on one insert, the next one is on its way.
 PUMPS = 3
+JSON, TABS = "JSONEachRow", "TabSeparated"
 
 
 class Store(Protocol):
@@ -39,12 +40,19 @@ class Store(Protocol):
 
 
 class Sink:
-    """Writes JSONEachRow lines into one table. Use `open_sink`."""
+    """Writes lines into one table: JSONEachRow, or tab-separated ones where `columns` are named. Use `open_sink`."""
 
     def __init__(
-        self, store: Store, table: str, log: Logger, sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
+        self,
+        store: Store,
+        table: str,
+        log: Logger,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+        *,
+        columns: Sequence[str] = (),
     ) -> None:
         self._store, self._table, self._log, self._sleep = store, table, log, sleep
+        self._columns, self._format = columns, TABS if columns else JSON
         self._waiting: deque[tuple[Sequence[bytes], asyncio.Future[None]]] = deque()
         self._more = asyncio.Event()
         self.inserts = 0
@@ -91,7 +99,7 @@ class Sink:
 
         async def send() -> None:
             try:
-                await self._store.insert(self._table, body, token=named.token)
+                await self._store.insert(self._table, body, columns=self._columns, fmt=self._format, token=named.token)
             except StoreBusy as error:
                 named.failed(error)
                 raise
@@ -132,9 +140,9 @@ def _settle(pages: list[tuple[Sequence[bytes], asyncio.Future[None]]], error: Ba
 
 
 @asynccontextmanager
-async def open_sink(store: Store, table: str, log: Logger) -> AsyncIterator[Sink]:
+async def open_sink(store: Store, table: str, log: Logger, columns: Sequence[str] = ()) -> AsyncIterator[Sink]:
     """A sink that inserts for as long as the block runs. Leave the block only when all writers are done."""
-    sink = Sink(store, table, log)
+    sink = Sink(store, table, log, columns=columns)
     async with asyncio.TaskGroup() as group:
         pumps = [group.create_task(sink.pump(), name=f"sink {table} {number}") for number in range(PUMPS)]
         yield sink
