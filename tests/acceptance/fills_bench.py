@@ -219,8 +219,9 @@ def memory() -> Figures:
 def requests() -> Figures:
     """Requests for all markets of the system that is to be back-filled, as the planner packs them.
 
-    Computed, not sent: 36 million fills do not fit a bench. Fills by token are drawn from a lognormal with the mean that
-    is known (36.0 million fills of 171,305 markets); the pages of a unit are counted list by list, as Goldsky cuts them.
+    Computed, not sent: 36 million fills do not fit a bench. Fills by token are drawn from a lognormal with the mean
+    that is known (36.0 million fills of 171,305 markets); the pages of a unit are counted list by list, as Goldsky cuts
+    them.
     """
     dice = random.Random(11)
     drawn = [dice.lognormvariate(0, 2.2) for _ in range(2 * MARKETS)]
