@@ -27,7 +27,7 @@ import orjson
 from backfill.engine.model import DeadLetter, Page, Request, Unit
 from backfill.errors import PageTooLarge, Unavailable, Unreadable
 from backfill.tracks.chain_abi import Contract, Log, quantity
-from backfill.tracks.track import read_item
+from backfill.tracks.track import Envelope, read_item
 
 if TYPE_CHECKING:
     from backfill.config import Config
@@ -159,6 +159,17 @@ class ChainLane(ABC):
             return Page((), 0, (), self._again(part, untimed))
         lines = self.rows(unit.number, admitted, letters.refuse)
         return Page(lines, _settled(unit, part), tuple(letters.kept), self._following(unit, part, len(logs)))
+
+    def envelope(self, unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        if row.get("blockTimestamp") is None:
+            raise ValueError("the time of its block did not come with it")
+        block = quantity(row.get("blockNumber"), "blockNumber")
+        cursor = _cursor(block, 1, Pace())
+        results = ([row], hex(block))
+        calls = self._calls(self._part(unit, cursor))[: len(results)]
+        answers = [{"id": asked["id"], "result": one} for asked, one in zip(calls, results, strict=False)]
+        return Envelope(cursor, orjson.dumps(answers))
 
     def head(self) -> Request:
         """See `Headed`."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from backfill.engine.model import Unit
 from backfill.tracks import chain_abi as abi
 from backfill.tracks.chain_blocks import SOURCE, Admitted, ChainLane, Refuse, Wanted, asking, reason_of
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 
 if TYPE_CHECKING:
     from backfill.config import Config
@@ -40,6 +41,10 @@ class ChainFills(ChainLane):
                 seen.add(fill_id)
             lines.append(_line(fill_id, fill, units, rest, one.timestamp, unit))
         return lines
+
+    def envelope(self, unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        raise ValueError("a fill alone does not tell whether it is its order's first in the transaction")
 
 
 def _line(fill_id: str, fill: abi.Fill, units: int, rest: int, timestamp: int, unit: int) -> bytes:

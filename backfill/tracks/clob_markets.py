@@ -11,12 +11,14 @@ import binascii
 from collections.abc import Iterator
 from typing import Any, Final
 
+import orjson
+
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import Unreadable
 from backfill.tracks import values
 from backfill.tracks.reading import Made, Reading, rows_at, stretch
 from backfill.tracks.rows import document
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 from backfill.tracks.values import Drift, Row, need
 
 NAME = "clob_markets"
@@ -61,6 +63,11 @@ class ClobMarkets:
         if behind >= end:
             return reading.page(1, None)
         return reading.page(0, f"{offset} {len(rows)}" if over else str(behind))
+
+    def envelope(self, unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        behind = cursor_of(stretch(unit).start + 1)
+        return Envelope(None, orjson.dumps({"data": [row], "count": 1, "limit": 1, "next_cursor": behind}))
 
     def end_probe(self, offset: int) -> Request:
         """The page at an offset, to find out whether the listing reaches that far: see `read_end`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import orjson
+
 from backfill.engine.model import Request
 from backfill.errors import Unreadable
 from backfill.tracks import values
@@ -35,6 +37,11 @@ def envelope(name: str, body: bytes, after: str) -> tuple[list[Any], str | None]
     if following and following == after:
         raise Unreadable("the answer to another question: the page before this one", raw=body, where=name)
     return rows, following or None
+
+
+def alone(row: Any) -> bytes:
+    """A page with one row, the last."""
+    return orjson.dumps({"data": [row], "pagination": {"has_more": False, "next_cursor": None}})
 
 
 def head() -> Request:

@@ -6,14 +6,14 @@ A hint with a time: the chain is the proof. Its payouts are in millionths of a d
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import PageTooLarge
-from backfill.tracks import batches, values
+from backfill.tracks import batches, data_api, values
 from backfill.tracks.reading import Foreign, Made, Reading, rows_at
 from backfill.tracks.rows import document
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 from backfill.tracks.values import Drift, Row, need
 
 NAME = "data_api_payouts"
@@ -52,6 +52,10 @@ class DataApiPayouts:
         reading = Reading(NAME, unit, body)
         reading.take(rows, lambda row: _payout(row, wanted))
         return reading.page(len(items), batches.following(unit, cursor))
+
+    def envelope(self, _unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        return Envelope(None, data_api.alone(row))
 
 
 def _plain(condition: str) -> str:

@@ -7,13 +7,15 @@ is asked for beside them because nothing promises that OPEN has the losers too. 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import orjson
 
 from backfill.engine.model import Page, Request, Unit
 from backfill.tracks import data_api, values
 from backfill.tracks.reading import Foreign, Made, Reading, only, rows_at
 from backfill.tracks.rows import document
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 from backfill.tracks.values import Row, need
 
 if TYPE_CHECKING:
@@ -93,6 +95,13 @@ class DataApiPositions:
             following = None
         told = _log(unit, wallet, place.page, self._version, len(rows), following, CAPPED if capped else None)
         return reading.page(int(following is None), str(following) if following else None, {LOG: [told]})
+
+    def envelope(self, _unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        if self._version == 1:
+            return Envelope(None, orjson.dumps([row]))
+        place = self._place(None)._replace(status=STATUSES.index(CLOSED) if row.get("status") == CLOSED else 0)
+        return Envelope(str(place), data_api.alone(row))
 
     def _place(self, cursor: str | None) -> Place:
         if cursor is None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+import orjson
 
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import Unreadable
@@ -10,7 +13,7 @@ from backfill.tracks import values
 from backfill.tracks.pairs import TABLE, pair
 from backfill.tracks.reading import Foreign, Made, Reading, only
 from backfill.tracks.rows import document
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 from backfill.tracks.values import Row, need
 
 NAME = "dome_wallets"
@@ -44,6 +47,10 @@ class DomeWallets:
         reading = Reading(NAME, unit, body)
         reading.take([answer], lambda row: _pair(row, asked))
         return reading.page(1, None)
+
+    def envelope(self, _unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        return Envelope(None, orjson.dumps(row))
 
 
 def _pair(row: Row, asked: str) -> Iterator[Made]:

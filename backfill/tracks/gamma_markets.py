@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from backfill import ids
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import Unreadable
 from backfill.tracks import values
 from backfill.tracks.reading import Foreign, Made, Reading, only, rows_at
 from backfill.tracks.rows import document
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 from backfill.tracks.values import Drift, Row, need
 
 NAME = "gamma_markets"
@@ -63,6 +65,10 @@ class GammaMarkets:
         if following:
             return reading.page(0, following)
         return reading.page(0, f"again {len(rows)} {after}")
+
+    def envelope(self, _unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        return Envelope(None, orjson.dumps({"markets": [row]}))
 
 
 def _taken_apart(cursor: str | None) -> tuple[int | None, str]:

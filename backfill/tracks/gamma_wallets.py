@@ -8,6 +8,9 @@ the wallet is the asked owner's is what CREATE2 says, and a profile for which it
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+import orjson
 
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import Unreadable
@@ -16,7 +19,7 @@ from backfill.tracks.create2 import kind_of
 from backfill.tracks.pairs import TABLE, pair
 from backfill.tracks.reading import Foreign, Made, Reading, only
 from backfill.tracks.rows import document
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 from backfill.tracks.values import Row, need
 
 NAME = "gamma_wallets"
@@ -56,6 +59,10 @@ class GammaWallets:
         reading = Reading(NAME, unit, body)
         reading.take([profile], lambda row: _pair(row, asked))
         return reading.page(1, None)
+
+    def envelope(self, _unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        return Envelope(None, orjson.dumps(row))
 
 
 def _pair(row: Row, asked: str) -> Iterator[Made]:

@@ -15,7 +15,7 @@ import orjson
 from backfill.engine.model import Page, Request, Unit
 from backfill.tracks import graph, values
 from backfill.tracks.reading import Foreign, Made, Reading, stretch
-from backfill.tracks.track import Track, Window
+from backfill.tracks.track import Envelope, Track, Window
 from backfill.tracks.values import Drift, Row, need
 
 if TYPE_CHECKING:
@@ -91,6 +91,14 @@ class GoldskyActivity:
         following = place._replace(last=tuple(last_ids))
         over = not following.open
         return reading.page(int(over), None if over else str(following))
+
+    def envelope(self, unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`. Splits and merges look alike: which of the two it was, only its answer tells."""
+        root = "redemptions" if "payout" in row else "negRiskConversions" if "questionCount" in row else None
+        if root is None:
+            raise ValueError("a row alone does not tell whether it was split or merged")
+        found = {each.root: [row] if each.root == root else [] for each in LISTS}
+        return Envelope(None, graph.answer({graph.named(name, unit, None): one for name, one in found.items()}))
 
     def head(self) -> Request:
         """See `Headed`."""

@@ -22,7 +22,7 @@ from backfill.engine.model import Page, Request, Unit
 from backfill.errors import UpstreamUnusable
 from backfill.tracks import contract, rows
 from backfill.tracks.rows import Letters
-from backfill.tracks.track import Track, Window
+from backfill.tracks.track import Envelope, Track, Window
 
 if TYPE_CHECKING:
     from backfill.config import Config
@@ -168,6 +168,13 @@ class GoldskyFills:
         if (fault := contract.drift(newest[0], {"timestamp": contract.SECONDS_TEXT})) is not None:
             raise rows.unreadable(NAME, fault, body)
         return int(newest[0]["timestamp"]) + 1
+
+    def envelope(self, unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        lists: dict[str, list[Any]] = {GIVEN: [], TAKEN: []}
+        lists[TAKEN if row.get("makerAssetId") == COLLATERAL else GIVEN].append(row)
+        number = rows.tag(unit, None)
+        return Envelope(None, orjson.dumps({"data": {f"{side}_{number:08x}": one for side, one in lists.items()}}))
 
     def measure(self, keys: Sequence[str]) -> Request:
         """See `Measured`."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backfill.engine.model import Page, Request, Unit
 from backfill.tracks import batches, graph, values
 from backfill.tracks.reading import Foreign, Made, Reading
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 from backfill.tracks.values import Drift, Row, need
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class GoldskyPayouts:
         (rows,) = graph.lists(NAME, body, [graph.named("conditions", unit, cursor)])
         reading.take(rows, lambda row: _payout(row, wanted))
         return reading.page(len(items), batches.following(unit, cursor))
+
+    def envelope(self, unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        return Envelope(None, graph.answer({graph.named("conditions", unit, None): [row]}))
 
 
 def _plain(condition: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import PageTooLarge
 from backfill.tracks import batches, graph, values
 from backfill.tracks.pairs import TABLE, pair
 from backfill.tracks.reading import Foreign, Made, Reading
-from backfill.tracks.track import Track
+from backfill.tracks.track import Envelope, Track
 from backfill.tracks.values import Row, need
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class GoldskyWallets:
         reading = Reading(NAME, unit, body)
         reading.take([*wallets, *owned], lambda row: _pair(row, items))
         return reading.page(len(items), batches.following(unit, cursor))
+
+    def envelope(self, unit: Unit, row: dict[str, Any]) -> Envelope:
+        """See `Replayable`."""
+        wallets, owned = _names(unit, None)
+        return Envelope(None, graph.answer({wallets: [row], owned: []}))
 
 
 def _names(unit: Unit, cursor: str | None) -> tuple[str, str]:

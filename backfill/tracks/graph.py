@@ -41,6 +41,11 @@ def lists(name: str, body: bytes, aliases: Sequence[str]) -> list[list[Any]]:
     return [rows_at(name, body, answer, "data", alias) for alias in aliases]
 
 
+def answer(found: Mapping[str, Sequence[Any]]) -> bytes:
+    """An answer with these lists, by their names."""
+    return orjson.dumps({"data": found})
+
+
 def head_question(subgraph: str, roots: Sequence[str]) -> Request:
     """The newest row of each root, and the subgraph's word on itself: see `read_head`."""
     newest = " ".join(f"{root}(first:1,orderBy:timestamp,orderDirection:desc){{timestamp}}" for root in roots)

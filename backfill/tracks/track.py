@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from backfill.engine.model import Lane, Request
+from backfill.engine.model import Lane, Request, Unit
 
 if TYPE_CHECKING:
     from backfill.config import Config
@@ -119,6 +119,28 @@ class Headed(Protocol):
         Raises:
             Unreadable: the answer does not say.
             UpstreamUnusable: it says that the data is broken (indexing errors, say).
+        """
+
+
+class Envelope(NamedTuple):
+    """An answer that holds one row alone, and the cursor of the question that it answers."""
+
+    cursor: str | None
+    body: bytes
+
+
+@runtime_checkable
+class Replayable(Protocol):
+    """A lane that can read a refused row again without the answer it came in.
+
+    Not for lanes that name a row by its place among others.
+    """
+
+    def envelope(self, unit: Unit, row: dict[str, Any]) -> Envelope:
+        """The row as an answer to its unit.
+
+        Raises:
+            ValueError: this row cannot stand alone; the text says why.
         """
 
 
