@@ -365,6 +365,15 @@ def test_sizes_below_a_thousand_million_survive_a_float(micro: int, price: int) 
     assert rows.money(float(text), price / 10**6) == cost
 
 
+@given(st.integers(0, 10**11), st.sampled_from([(2, 1, 0.5), (4, 2, 0.25), (10, 5, 0.1), (10, 5, 0.3), (20, 10, 0.05)]))
+def test_a_half_goes_to_the_even_side_as_in_imports(number: int, tie: tuple[int, int, float]) -> None:
+    step, odd, price = tie
+    size = float(Decimal(number * step + odd) / 10**6)
+    assert rows.money(size, price) == fields.micro(Decimal(repr(size)) * Decimal(repr(price)), "cost")
+    shares = number * step + odd
+    assert rows.worth(shares, price) == fields.micro(Decimal(shares) / 10**6 * Decimal(repr(price)), "cost")
+
+
 @given(st.integers(0, 2**64 - 1))
 def test_larger_sizes_are_read_from_their_digits(micro: int) -> None:
     text = f"{micro // 10**6}.{micro % 10**6:06d}"
