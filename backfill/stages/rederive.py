@@ -35,6 +35,7 @@ from backfill.tracks.tokens import TOKEN_TRACKS
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
 from backfill.warehouse.patience import patiently
+from backfill.warehouse.sink import JSON, TABS
 
 AT_ONCE: Final = 8
 """Pages that are read before anything else gets its turn."""
@@ -199,7 +200,7 @@ class _Track:
 
     async def run(self) -> Rederived:
         if not self.dry_run:
-            await self.writer.prepare(self.reader.track.table)
+            await self.writer.prepare(self.reader.track.table, getattr(self.reader.track, "columns", ()))
         waiting = self._wanted()
         async with asyncio.TaskGroup() as group:
             while batch := await asyncio.to_thread(self._read, waiting):
@@ -239,7 +240,7 @@ class _Track:
             if self.plan is not None and kept.plan == self.plan.plan_id and kept.next is None:
                 self._ended.add(kept.unit)
             if not self.dry_run:
-                self.writer.add(kept, page)
+                self.writer.add(kept.plan, kept.at, page)
         if not self.dry_run and self.writer.rows >= INSERT_ROWS:
             await self.writer.flush(group)
 
@@ -268,6 +269,7 @@ class Writer:
         self._letters = DeadLetters(config.run.data_dir)
         self._known = {(row["id"], row.get("plan", "")) for row in self._letters.copies(name)}
         self._table, self._column = "", ""
+        self._columns: Sequence[str] = ()
         self._lines: list[bytes] = []
         self._refused: list[DeadLetter] = []
         self._under_way: asyncio.Task[None] | None = None
@@ -278,26 +280,26 @@ class Writer:
         """Rows and letters that wait for the next insert."""
         return len(self._lines) + len(self._refused)
 
-    async def prepare(self, table: str) -> None:
-        """Find out by which column the table keeps the newest row of a key, if it does."""
-        self._table = table
+    async def prepare(self, table: str, columns: Sequence[str] = ()) -> None:
+        """Find out by which column the table keeps the newest row of a key, if it does; lines of `columns` have none."""
+        self._table, self._columns = table, columns
         values = {"database": self._database, "table": table.partition(".")[2]}
         found = await self._warehouse.fetch(queries.load("version_column"), values)
         self._column = str(found[0]["version_column"]) if found else ""
 
-    def add(self, kept: Kept, page: Page) -> None:
-        """The rows of a page, in their turn."""
-        self._lines += self._dated(kept, page.lines)
+    def add(self, plan: str, at: int, page: Page) -> None:
+        """The rows of a page of this plan, in their turn; `at` (unix seconds) is when its answer came, 0 for unknown."""
+        self._lines += self._dated(at, page.lines)
         for letter in page.letters:
-            known = (letter_id(letter), kept.plan)
+            known = (letter_id(letter), plan)
             if known not in self._known:
                 self._known.add(known)
-                self._refused.append(replace(letter, plan=kept.plan))
+                self._refused.append(replace(letter, plan=plan))
 
-    def _dated(self, kept: Kept, lines: Iterable[bytes]) -> Iterable[bytes]:
-        if not self._column or not kept.at:
+    def _dated(self, at: int, lines: Iterable[bytes]) -> Iterable[bytes]:
+        if not self._column or not at:
             return lines
-        tail = b',"%b":%d}' % (self._column.encode(), kept.at + AFTER_S)
+        tail = b',"%b":%d}' % (self._column.encode(), at + AFTER_S)
         return [line[:-1] + tail for line in lines]
 
     async def flush(self, group: asyncio.TaskGroup | None = None) -> None:
@@ -323,7 +325,8 @@ class Writer:
             nonlocal lost
             try:
                 name = f"rederive-{self._run}-{self._inserts}-{lost}"
-                await self._warehouse.insert(self._table, body, token=name)
+                fmt = TABS if self._columns else JSON
+                await self._warehouse.insert(self._table, body, columns=self._columns, fmt=fmt, token=name)
             except StoreBusy as error:
                 # Under the old name, rows that never came into place would be taken for a repetition.
                 lost += error.uncertain

@@ -22,7 +22,7 @@ from backfill.simulator.world import World
 from backfill.stages import shapes
 from backfill.tracks import goldsky_fills, rows
 from backfill.tracks.catalog import track
-from backfill.tracks.goldsky_fills import GoldskyFills, place
+from backfill.tracks.goldsky_fills import COLUMNS, GoldskyFills, place
 from backfill.tracks.track import Headed, Measured
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "samples" / "goldsky"
@@ -102,7 +102,14 @@ def read(lane: GoldskyFills, node: GraphNode, unit: Unit = UNIT, cursor: str | N
 
 
 def lines(pages: Sequence[Page]) -> list[Row]:
-    return [orjson.loads(line) for page in pages for line in page.lines]
+    return [row_of(line) for page in pages for line in page.lines]
+
+
+def row_of(line: bytes) -> Row:
+    """A line by its columns; whole numbers as such."""
+    found = dict(zip(COLUMNS, line.decode().split("\t"), strict=True))
+    whole = ("shares_micro", "usdc_micro", "fee_micro", "timestamp", "exchange_version", "unit")
+    return {name: int(value) if name in whole else value for name, value in found.items()}
 
 
 def body_of(given: Sequence[object] = (), taken: Sequence[object] = (), cursor: str | None = None) -> bytes:
