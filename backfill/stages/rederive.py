@@ -200,7 +200,7 @@ class _Track:
 
     async def run(self) -> Rederived:
         if not self.dry_run:
-            await self.writer.prepare(self.reader.track.table, getattr(self.reader.track, "columns", ()))
+            await self.writer.prepare(self.reader.track.table, self.reader.track.columns)
         waiting = self._wanted()
         async with asyncio.TaskGroup() as group:
             while batch := await asyncio.to_thread(self._read, waiting):
@@ -281,14 +281,14 @@ class Writer:
         return len(self._lines) + len(self._refused)
 
     async def prepare(self, table: str, columns: Sequence[str] = ()) -> None:
-        """Find out by which column the table keeps the newest row of a key, if it does; lines of `columns` have none."""
+        """Find out by which column the table keeps the newest row of a key; lines of `columns` have none."""
         self._table, self._columns = table, columns
         values = {"database": self._database, "table": table.partition(".")[2]}
         found = await self._warehouse.fetch(queries.load("version_column"), values)
         self._column = str(found[0]["version_column"]) if found else ""
 
     def add(self, plan: str, at: int, page: Page) -> None:
-        """The rows of a page of this plan, in their turn; `at` (unix seconds) is when its answer came, 0 for unknown."""
+        """The rows of a page of this plan, in their turn; `at` is when its answer came, unix seconds, 0 for unknown."""
         self._lines += self._dated(at, page.lines)
         for letter in page.letters:
             known = (letter_id(letter), plan)
