@@ -87,8 +87,10 @@ def replay(
 
 
 async def _replay(config: Config, track: str | None, ids: frozenset[str], dry_run: bool) -> Replay:
+    from backfill.app import new_run_id
     from backfill.engine.deadletters import DeadLetters
     from backfill.errors import UsageError
+    from backfill.log import configure
     from backfill.stages.replay import Replay, run_replay
     from backfill.warehouse.client import open_warehouse
     from backfill.warehouse.migrate import migrate_up
@@ -98,9 +100,10 @@ async def _replay(config: Config, track: str | None, ids: frozenset[str], dry_ru
         raise UsageError(f"no dead letter {', '.join(sorted(missing))}", remedy="backfill dead-letters list")
     if not rows:
         return Replay(dry_run)
+    log = configure(config.run.log_file, secrets=config.hidden(), run_id=new_run_id(), stderr="warnings")
     async with open_warehouse(config) as warehouse:
         await migrate_up(warehouse)
-        return await run_replay(config, warehouse, rows, dry_run=dry_run)
+        return await run_replay(config, warehouse, rows, log, dry_run=dry_run)
 
 
 def replay_lines(found: Replay) -> list[str]:
@@ -110,4 +113,4 @@ def replay_lines(found: Replay) -> list[str]:
     word = "would pass" if found.dry_run else "replayed"
     told = [f"{found.replayed:,} letters {word}, {found.still_refused:,} are still refused"]
     told += [f"  {identity}  {clean(reason)}" for identity, reason in list(found.refused.items())[:20]]
-    return [*told, NEXT] if found.replayed and not found.dry_run else told
+    return [*told, NEXT] if found.to_merge else told

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -73,7 +74,7 @@ class Reader:
             raise Unkept("damaged", str(error)) from None
         plan = self._plan_of(kept)
         try:
-            return self._lane(kept).parse(plan.unit(kept.unit), kept.cursor, content)
+            return self.lane(kept.about).parse(plan.unit(kept.unit), kept.cursor, content)
         except IndexError as error:
             raise Unkept("gone", f"the plan has no unit {error}") from None
         # A cursor that a lane has since learned to write otherwise is found out by whatever fails first.
@@ -90,10 +91,15 @@ class Reader:
                 raise Unkept("gone", str(error)) from None
         return self._plan
 
-    def _lane(self, kept: Kept) -> Lane:
-        key = orjson.dumps(dict(kept.about))
+    def lane(self, about: Mapping[str, Any]) -> Lane:
+        """The lane with the settings of then; without any, with those of today.
+
+        Raises:
+            ValueError: today's config does not take them.
+        """
+        key = orjson.dumps(dict(about))
         if key not in self._lanes:
-            self._lanes[key] = self.track.make(with_settings(self._config, self.track.upstream, kept.about))
+            self._lanes[key] = self.track.make(with_settings(self._config, self.track.upstream, about))
         return self._lanes[key]
 
 

@@ -1,8 +1,8 @@
 """Refused rows, once more by the rules of today: those that pass go where they belong, and their letters go.
 
 A row of a token track is parsed again by its lane and judged by arithmetic at once; a contradicted answer is judged
-again; a row of an import is imported again. First the rows are durable, then the letters are removed: a crash in
-between leaves letters whose next replay changes nothing.
+again; a row of an import is imported again; a row of any other track is read with its unit (`replay_lanes`). First the
+rows are durable, then the letters are removed: a crash in between leaves letters whose next replay changes nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from backfill.engine.progress import Progress
 from backfill.errors import BackfillError, StateError
 from backfill.files import held
 from backfill.ids import Verdict, judge
+from backfill.log import Logger
 from backfill.stages import dumps, imports, shapes
+from backfill.stages.replay_lanes import LaneReplay
 from backfill.tracks import batches, dome_tokens
+from backfill.tracks.catalog import TRACK_NAMES
 from backfill.tracks.tokens import TOKEN_TRACKS, TokenTrack, lane
 from backfill.warehouse import queries
 
@@ -44,11 +47,15 @@ _PROOF_COLUMNS = ("token_id", "condition_id_norm", "outcome_index", "verdict", "
 
 @dataclass(slots=True)
 class Replay:
-    """What became of the letters: ids of those that passed, and of the others with the reason."""
+    """What became of the letters: ids of those that passed, and of the others with the reason.
+
+    `to_merge` says that rows were staged that a merge brings to their place.
+    """
 
     dry_run: bool
     passed: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    to_merge: bool = False
 
     @property
     def replayed(self) -> int:
@@ -91,7 +98,9 @@ class StillRefusedError(ValueError):
     """The rules of today refuse the row as well; the text says why."""
 
 
-async def run_replay(config: Config, warehouse: Warehouse, letters: Sequence[Letter], *, dry_run: bool) -> Replay:
+async def run_replay(
+    config: Config, warehouse: Warehouse, letters: Sequence[Letter], log: Logger, *, dry_run: bool
+) -> Replay:
     """Replay the letters, track by track.
 
     Raises:
@@ -104,6 +113,10 @@ async def run_replay(config: Config, warehouse: Warehouse, letters: Sequence[Let
             await _Tokens(config, warehouse, TOKEN_TRACKS[name], found).run(mine)
         elif name in IMPORT_SHAPES:
             await _Imports(config, warehouse, name, found).run(mine)
+        elif name in TRACK_NAMES:
+            replayed = await LaneReplay(config, warehouse, name, log, dry_run).run(mine)
+            found.passed += replayed.passed
+            found.refused |= replayed.refused
         else:
             found.refused |= dict.fromkeys((letter["id"] for letter in mine), f"{name} is no track of this program")
     return found
@@ -196,6 +209,7 @@ class _Tokens:
                     self.found.refused[letter["id"]] = str(error)
             self.found.passed += passed
             if passed and not self.found.dry_run:
+                self.found.to_merge = True
                 await self._keep(list(passed.values()))
                 DeadLetters(self.config.run.data_dir).remove(name, passed)
 
