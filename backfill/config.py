@@ -141,7 +141,9 @@ class Goldsky(Upstream):
 
 
 class Clob(Upstream):
-    """Polymarket's order book API."""
+    """Polymarket's order book API; `wallet` is the one whose trades the key may read, where it is not the key's own."""
+
+    wallet: Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")] = ""
 
     base_url: Url = "https://clob.polymarket.com"
     limits: tuple[Limit, ...] = (Limit(requests=500, seconds=10),)

@@ -127,6 +127,8 @@ class Planner:
         start = self.wish.since
         if start is None:
             start = max(seconds(self.config.run.history_from), covered_to - self.config.sync.overlap_s)
+        if track.reach_s and not self.wish.wallets:
+            start = max(start, self.now - track.reach_s)
         return Window(max(start, self._after(track)), self.horizons[track.name].end)
 
     def _after(self, track: Track) -> int:

@@ -400,4 +400,6 @@ def _make(config: Config) -> DataApiFills:
     return DataApiFills(config.upstreams.data_api.version)
 
 
-TRACK = Track(NAME, "fills", "data_api", rows.TABLE, "conditions", _make, after="goldsky_fills")
+REACH_S = 3 * 365 * 86_400
+"""By condition, only the last three years are shown."""
+TRACK = Track(NAME, "fills", "data_api", rows.TABLE, "conditions", _make, after="goldsky_fills", reach_s=REACH_S)

@@ -31,6 +31,7 @@ class Track:
     instead of asking: body of the request to body of the answer, in a thread. `after` names the track of the same
     dataset whose history ends where this one's work begins, as long as that one is usable and nobody asked for this
     one alone. `columns`: the lines are tab-separated values of these, which ClickHouse reads in half the time of JSON.
+    `reach_s`: the source cannot be asked for what is older (seconds; 0 for no such bound) without naming a wallet.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Track:
     asides: tuple[str, ...] = ()
     compute: Callable[[bytes], bytes] | None = None
     columns: tuple[str, ...] = ()
+    reach_s: int = 0
 
 
 class Window(NamedTuple):
