@@ -285,7 +285,7 @@ class Writer:
         self._table, self._columns = table, columns
         values = {"database": self._database, "table": table.partition(".")[2]}
         found = await self._warehouse.fetch(queries.load("version_column"), values)
-        self._column = str(found[0]["version_column"]) if found else ""
+        self._column = str(found[0]["version_column"]) if found and not columns else ""
 
     def add(self, plan: str, at: int, page: Page) -> None:
         """The rows of a page of this plan, in their turn; `at` is when its answer came, unix seconds, 0 for unknown."""
