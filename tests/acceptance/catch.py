@@ -123,17 +123,31 @@ def examine(case: Case, prepared: Path, seed: int) -> Verdict:
 
 def catch(which: str, seed: int) -> int:
     """Try the wanted bugs, and say of each by what it was caught. 0: all caught, and the product itself clean."""
-    wanted = [case for case in CASES if which == "all" or case.planted in ("", which)]
-    failed = 0
+    from tests.acceptance import kill_lanes
+
+    tried = [*_tokens_caught(which, seed)] if which != "lanes" else []
+    tried += [_told(*each) for each in kill_lanes.caught("all" if which == "lanes" else which, seed)]
+    failed = sum(not fine for _, fine in tried)
+    bugs = sum(bool(planted) for planted, _ in tried)
+    print(f"{'FAIL' if failed or not bugs else 'PASS'}: {bugs} planted bugs; {failed} variants not as they should be")
+    return int(failed > 0 or not bugs)
+
+
+def _tokens_caught(which: str, seed: int) -> Iterator[tuple[str, bool]]:
+    wanted = [case for case in CASES if which in ("all", case.planted)]
+    if not wanted:
+        return
+    wanted = [case for case in CASES if case in wanted or not case.planted]
     with prepared(seed) as base:
         for case in wanted:
             begun = time.monotonic()
             found = examine(case, base, seed)
-            fine = found.good if not case.planted else not found.good
-            failed += not fine
-            word = ("clean" if fine else "NOT CLEAN") if not case.planted else ("caught" if fine else "NOT CAUGHT")
-            name = case.planted or f"(no bug, {case.treat.__name__})"
-            print(f"{word:<10} {name:<22} {time.monotonic() - begun:4.0f} s  {found}", flush=True)
-    bugs = sum(bool(case.planted) for case in wanted)
-    print(f"{'FAIL' if failed else 'PASS'}: {bugs} planted bugs; {failed} variants not as they should be")
-    return int(failed > 0)
+            yield _told(case.planted, case.treat.__name__, time.monotonic() - begun, found)
+
+
+def _told(planted: str, treatment: str, seconds: float, found: Verdict) -> tuple[str, bool]:
+    """Print a line; which bug it was, and whether all is as it should be."""
+    fine = found.good if not planted else not found.good
+    word = ("clean" if fine else "NOT CLEAN") if not planted else ("caught" if fine else "NOT CAUGHT")
+    print(f"{word:<10} {planted or f'(no bug, {treatment})':<26} {seconds:4.0f} s  {found}", flush=True)
+    return planted, fine

@@ -5,9 +5,10 @@
     python -m tests.acceptance.kill_test --planted no_handover
 
 Killed (kill -9) are the command at work and the embedded warehouse, sometimes both at once, at random instants of
-import, setup, run, merge and verify. Between the kills an upstream goes away for a while, or the simulator is stopped
-(SIGSTOP). An undisturbed run then completes the work, and what is in the map is compared with the world's truth as an
-exact multiset, and with the map of a run in another folder that nothing disturbed.
+import, setup, run, merge and verify; in other rounds, of every dataset's run and of the settling of its rows. Between
+the kills an upstream goes away for a while, or the simulator is stopped (SIGSTOP). An undisturbed run then completes
+the work, and what is in the map is compared with the world's truth as an exact multiset, and with the map of a run in
+another folder that nothing disturbed; of the datasets, what every lane has staged and what production holds.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FINE = frozenset({0, 4})
 AWAY = 6
 """The short commands may say so when their warehouse is killed; a run has to wait for it."""
 TARGETS = ("run", "warehouse", "both")
-CHECKED = ("dome_tokens.json", "goldsky_tokens.json", "plan.json", "run.json")
+CHECKED = ("plan.json", "run.json")
 LATEST_KILL_S = 2.4
 ROUND_KILLS = 25
 AT_WORK = 0.5
@@ -55,6 +56,8 @@ class Scenario:
     two_processes: bool = False
     tokens: int = 4000
     workers: int = 6
+    datasets: bool = False
+    """Every dataset instead of the tokens' map: see `kill_lanes`."""
 
     def shape(self) -> Shape:
         """The config that goes with it."""
@@ -63,10 +66,18 @@ class Scenario:
 
 
 GENEROUS, TIGHT = ("40/1", "25/1"), ("10/1,60/10", "12/2")
+OFF = ("off", "off")
+REFUSING: Mapping[str, Any] = {
+    "rates": {"rpc_too_many": 0.1, "rpc_timeout": 0.1, "short_page": 0.1, "store_timeout": 0.05, "late": 0.05}
+}
+"""A node that takes no wide ranges, pages that are cut, a store that is slow."""
 SCENARIOS = (
     Scenario("rough", "rough", GENEROUS),
+    Scenario("datasets, rough", "rough", OFF, tokens=120, datasets=True),
+    Scenario("datasets, two processes", REFUSING, OFF, two_processes=True, tokens=120, datasets=True),
     Scenario("rough, tight windows", "rough", TIGHT, tokens=3000),
     Scenario("rough, two processes", "rough", GENEROUS, two_processes=True),
+    Scenario("datasets, all", "all", OFF, tokens=120, datasets=True),
     Scenario("rough and lying", "all", GENEROUS, tokens=5000),
     Scenario("lying, tight, two processes", "all", TIGHT, two_processes=True, tokens=3000),
 )
@@ -82,7 +93,8 @@ class Round:
     stages: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     asked: int = 0
-    asked_undisturbed: int = 0
+    asked_undisturbed: int | None = 0
+    """None where no undisturbed run stands beside it."""
     seconds: float = 0.0
     verdict: Verdict = field(default_factory=Verdict)
 
@@ -95,10 +107,13 @@ class Round:
 class Attack:
     """Runs a project's commands and kills them."""
 
+    upstreams: tuple[str, ...] = ("dome", "goldsky")
+    tracks: tuple[str, ...] = tuple(harness.TRACKS)
+
     def __init__(self, project: Project, sim: SimulatorProcess, this: Round, planted: str = "") -> None:
         self.project, self.sim, self.round, self.planted = project, sim, this, planted
         self.random = random.Random(f"kill:{this.seed}")
-        self.letters: dict[str, set[str]] = {track: set() for track in harness.TRACKS}
+        self.letters: dict[str, set[str]] = {track: set() for track in self.tracks}
 
     def stage(self, words: tuple[str, ...], kills: int, latest: float) -> None:
         """Start a command again and again, kill it `kills` times, then let it finish."""
@@ -136,10 +151,10 @@ class Attack:
 
     def strike_at_work(self, words: tuple[str, ...], latest: float) -> None:
         """Kill a run soon after it has recorded some progress."""
-        before = [self.project.checkpoint(track) for track in harness.TRACKS]
+        before = [self.project.checkpoint(track) for track in self.tracks]
         child = self._start(words)
         until(
-            lambda: not child.alive or [self.project.checkpoint(track) for track in harness.TRACKS] != before,
+            lambda: not child.alive or [self.project.checkpoint(track) for track in self.tracks] != before,
             30,
         )
         until(lambda: not child.alive, self.random.uniform(0, latest))
@@ -157,13 +172,17 @@ class Attack:
     def _killed(self, target: str, commands: list[tuple[str, ...]], really: bool) -> None:
         if really:
             self.round.kills[target] += 1
-            self.round.stages[" ".join(commands[0][:2]) if commands[0][0] == "import" else commands[0][0]] += 1
+            self.round.stages[self._doing(commands[0])] += 1
+
+    def _doing(self, words: tuple[str, ...]) -> str:
+        """What a kill falls into, for the figures."""
+        return " ".join(words[:2]) if words[0] == "import" else words[0]
 
     def _nuisance(self) -> Callable[[], None] | None:
         """Sometimes an upstream is away for a while, or all of the simulator stands still for a moment."""
         draw = self.random.random()
         if draw < 0.12:
-            upstream = self.random.choice(("dome", "goldsky"))
+            upstream = self.random.choice(self.upstreams)
             self.sim.set_mode(upstream, "down")
             return lambda: self.sim.set_mode(upstream, "ok")
         if draw < 0.2:
@@ -184,7 +203,7 @@ class Attack:
         """What the user does after the kills: run, retry what failed, run again."""
         self.finish(("run", "tokens"))
         for _ in range(3):
-            if not any(self.project.checkpoint(track).get("failed") for track in harness.TRACKS):
+            if not any(self.project.checkpoint(track).get("failed") for track in self.tracks):
                 return
             self.finish(("retry-failed",))
             self.finish(("run", "tokens"))
@@ -196,7 +215,7 @@ class Attack:
 
     def _look(self) -> None:
         """Right after a kill: every state file is whole, and no dead letter has gone."""
-        for name in CHECKED:
+        for name in (*CHECKED, *(f"{track}.json" for track in self.tracks)):
             path = self.project.checkpoints / name
             try:
                 if path.exists():
@@ -216,8 +235,12 @@ def _last_line(ended: Ended) -> str:
 
 def play(this: Round, kills: int, folder: Path, planted: str = "") -> None:
     """One round: attack, complete, judge, compare."""
-    begun = time.monotonic()
     scenario = this.scenario
+    if scenario.datasets:
+        from tests.acceptance import kill_lanes
+
+        return kill_lanes.play(this, kills, folder)
+    begun = time.monotonic()
     mapped = scenario.tokens // 3
     options = {"seed": this.seed, "tokens": scenario.tokens, "mapped": mapped, "faults": scenario.faults}
     limits = {"dome_limits": scenario.limits[0], "goldsky_limits": scenario.limits[1]}
@@ -292,7 +315,7 @@ HEAD = (
 
 def row(number: int, this: Round) -> str:
     """A line of the table."""
-    repeated = max(0, this.asked - this.asked_undisturbed)
+    repeated = "-" if this.asked_undisturbed is None else str(max(0, this.asked - this.asked_undisturbed))
     return (
         f"{number:>5}  {this.scenario.name:<28} {this.seed:>6} {this.killed:>5} {this.kills['run']:>5} "
         f"{this.kills['warehouse']:>5} {this.starts:>6} {this.asked:>6} {repeated:>8} {this.verdict.lost:>4} "
@@ -341,7 +364,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=30, help="start no round after so many minutes")
     parser.add_argument("--first", type=int, default=0, help="number of the scenario to begin with")
     parser.add_argument("--keep", type=Path, help="folder in which failing rounds are kept")
-    parser.add_argument("--planted", default="", help="only this planted bug (or all); each must be caught")
+    parser.add_argument(
+        "--planted",
+        default="",
+        help="only this planted bug (all, or lanes: those of the datasets); each must be caught",
+    )
     parser.add_argument("--no-planted", action="store_true", help="leave the planted bugs out")
     options = parser.parse_args(argv)
     from tests.acceptance.catch import catch

@@ -174,6 +174,10 @@ class Judge:
         for dataset in datasets:
             self._compare(dataset, truth.production_rows(self.project.query, dataset), self.told.production(dataset))
 
+    def believed(self, dataset: str, track: str) -> None:
+        """Production is exactly what one lane has to tell, whatever the others say besides."""
+        self._compare(dataset, truth.production_rows(self.project.query, dataset), self.told.staged(track))
+
     def state(self, tracks: Sequence[str]) -> None:
         """Every unit of these lanes is done, and no command has shown a traceback."""
         for track in tracks:

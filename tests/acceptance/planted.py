@@ -187,6 +187,68 @@ def paused_in_merge() -> None:
     _set(Warehouse, "insert", late)
 
 
+def cursor_by_time_only() -> None:
+    """Pages of fills go on behind the second of the last row: what of that second has not come is never asked for."""
+    from backfill.tracks import goldsky_fills as lane
+
+    query = lane._query
+
+    def by_time(*arguments: Any) -> str:
+        text = query(*arguments).replace("orderBy:id", "orderBy:timestamp")
+        for side in ("m", "t"):
+            text = text.replace(f"id_gt:${side}", f"timestamp_gt:${side}").replace(f"${side}:ID!", f"${side}:BigInt!")
+        return text
+
+    def all_of_them(unit: Any, side: str, found: Sequence[Any], *_: Any) -> list[bytes]:
+        return [lane._line(unit, side, row) for row in found]
+
+    _set(lane, "_query", by_time)
+    _set(lane, "_last", lambda found, _before: found[-1]["timestamp"])
+    _set(lane, "_plain", lambda *_: None)
+    _set(lane, "_careful", all_of_them)
+
+
+def settle_everything() -> None:
+    """What is staged goes into production, whether it is there already or not."""
+    from backfill.warehouse import queries
+
+    load = queries.load
+
+    def without_anti_join(name: str) -> str:
+        text = load(name)
+        return text[: text.index("AND (block_number, log_index")] if name == "add_transfers" else text
+
+    _set(queries, "load", without_anti_join)
+
+
+def blocks_skipped_on_error() -> None:
+    """When a node refuses a range of blocks, the next range is asked for instead of a smaller one."""
+    from backfill.tracks.chain_blocks import ChainLane, _cursor
+
+    smaller = ChainLane.smaller
+
+    def skip(self: ChainLane, unit: Any, cursor: str | None) -> str | None:
+        part = self._part(unit, cursor)
+        behind = part.end < int(unit.items[part.place].split("-")[1])
+        return _cursor(part.end, part.size, part.pace) if behind else smaller(self, unit, cursor)
+
+    _set(ChainLane, "smaller", skip)
+
+
+def ordinals_anew_on_each_page() -> None:
+    """Equal rows of a transaction are counted anew on each page, so that one of them takes another's id."""
+    from dataclasses import replace
+
+    from backfill.tracks import data_api_fills as lane
+
+    after = lane._Reading.after
+
+    def forgetful(self: Any, following: str) -> Any:
+        return replace(after(self, following), tx="", counts={})
+
+    _set(lane._Reading, "after", forgetful)
+
+
 PLANTS: dict[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -201,6 +263,10 @@ PLANTS: dict[str, Plant] = {
         letters_forgotten,
         paused_before_checkpoint,
         paused_in_merge,
+        cursor_by_time_only,
+        settle_everything,
+        blocks_skipped_on_error,
+        ordinals_anew_on_each_page,
     )
 }
 
