@@ -3,8 +3,8 @@
 Everything here is about the rows of one token in one transaction. Two rows with order hashes are the same fill when
 they are of the same order and say the same, or else when they have the same id. It goes by what they say first, because
 a source without log indexes keeps the *last* fill of an order in a transaction under the plain id, and the chain gives
-that id to the *first*. A row without an order hash is the same fill as one that says the same, but for a rounding of
-the dollars. No row is the same fill as two rows of one source: the n-th like row needs an n-th partner.
+that id to the *first*. A row without an order hash is the same fill as one that says the same. The dollars may differ
+by a rounding, because some sources show a price instead. No row is the same fill as two rows of one source: the n-th like row needs an n-th partner.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ def _keyless(one: Row, other: Row) -> bool:
 _SAME: tuple[Callable[[Row, Row], bool], ...] = (
     lambda one, other: one.fill_id == other.fill_id and one.facts == other.facts,
     lambda one, other: same_orders(one, other) and one.facts == other.facts,
+    lambda one, other: same_orders(one, other) and near(one, other),
     lambda one, other: one.fill_id == other.fill_id,
     lambda one, other: _keyless(one, other) and one.facts == other.facts,
     lambda one, other: _keyless(one, other) and near(one, other),
@@ -148,10 +149,9 @@ def _joined(fills: Sequence[Row], layer: Sequence[Row]) -> list[Row]:
 
 def _better(known: Row, row: Row) -> Row:
     """Of two accounts of a fill: the better source's, but an id that names the log before one that does not."""
-    if row.stored:
-        clear = row.fill_id == known.fill_id or row.further or not known.order
-        return row if clear and row.rank < known.rank else known
-    return row if row.further and known.order and row.fill_id != known.fill_id else known
+    if known.order and row.order and known.further != row.further:
+        return row if row.further else known
+    return row if row.stored and row.rank < known.rank else known
 
 
 def _change(fills: Sequence[Row], stored: Sequence[Row]) -> Change:
