@@ -21,6 +21,7 @@ MODULES = (
     "run",
     "sync",
     "stages",
+    "rebuild",
     "status",
     "tail",
     "progress",
