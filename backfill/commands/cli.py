@@ -21,6 +21,7 @@ MODULES = (
     "run",
     "sync",
     "stages",
+    "export",
     "rebuild",
     "status",
     "tail",

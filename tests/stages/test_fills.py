@@ -17,6 +17,7 @@ from backfill.errors import StateError, StoreBusy
 from backfill.stages import fills as stage
 from backfill.stages import matching
 from backfill.stages.fills import FillMerge, merge_fills
+from backfill.stages.imports import portions_of
 from backfill.stages.shapes import keyless_id, price_of
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse, open_warehouse
@@ -484,7 +485,7 @@ async def test_many_portions_come_to_the_same(warehouse: Warehouse, monkeypatch:
         Fact(hash32("tx", n // 2), hash32("or", n), token(n % 3), MAKERS[n % 3], "BUY", 10**6 + n, 10**5, n, 0, 1)
         for n in range(60)
     ]
-    real, spread = stage.portions_of, []
+    real, spread = portions_of, []
 
     def small(found: dict[int, int], *, limit: int) -> Any:
         spread.append(real(found, limit=stage.PORTION))
