@@ -179,7 +179,8 @@ ORDER BY (condition_id_norm, outcome_idx)
 -- name: fill_rebuild_conditions
 -- What is known of each condition up to a moment. A resolution of unknown time is not part of any past state.
 INSERT INTO {staging:Identifier}.rebuild_conditions
-SELECT condition_id_norm, max(outcomes), max(neg_risk), any(numerators), max(denominator), max(resolved_at)
+SELECT
+  condition_id_norm, max(outcomes), max(neg_risk), argMax(numerators, denominator), max(denominator), max(resolved_at)
 FROM (
   SELECT
     condition_id_norm, toUInt16(length(payout_numerators)) AS outcomes, CAST(NULL, 'Nullable(UInt8)') AS neg_risk,
