@@ -1,6 +1,7 @@
 """What the tracks have staged becomes what others read: one row for each fact, the best source's.
 
-Two ways. Facts that never change (transfers, events) are added, and only those that are not there yet. Facts that do
+Two ways. Facts that never change (transfers, events) are added, and only those that are not there yet, or there from a
+worse source. Facts that do
 (markets, payouts, wallets, positions) are put together beside the table and swapped in, so that nobody ever sees half
 of them, or two of one. Either way doing it twice is doing it once.
 """
@@ -114,7 +115,11 @@ async def _transfers(warehouse: Warehouse) -> None:
 async def _activity(warehouse: Warehouse) -> None:
     parts = -(-int(await warehouse.fetch_value(queries.load("count_activity"))) // PORTION)
     for part in range(parts):
-        await _each(warehouse, ["add_activity"], parts=parts, part=part)
+        place = {"parts": parts, "part": part}
+        # Lanes may be settled one by one, the best of them last; then its rows take the place of the others'.
+        if int(await warehouse.fetch_value(queries.load("count_worse_activity"), place)):
+            await _each(warehouse, ["remove_worse_activity"], **place)
+        await _each(warehouse, ["add_activity"], **place)
 
 
 async def _positions(warehouse: Warehouse, wallets: Sequence[str]) -> None:

@@ -178,6 +178,38 @@ WHERE event_id NOT IN (
     WHERE cityHash64(tx_hash) % {parts:UInt32} = {part:UInt32}
 )
 
+-- name: count_worse_activity
+-- Rows of production that the chain has come to show since they went in from elsewhere, or that stand without a place in
+-- the chain beside events of their transaction that are new.
+SELECT count() AS rows
+FROM {production:Identifier}.ctf_activity
+WHERE cityHash64(tx_hash) % {parts:UInt32} = {part:UInt32}
+  AND (
+      (source = 'goldsky' AND event_id IN (
+          SELECT event_id FROM {staging:Identifier}.ctf_activity_v2 WHERE source = 'chain'
+      ))
+      OR (source NOT IN ('chain', 'goldsky') AND (tx_hash, kind, wallet) IN (
+          SELECT tx_hash, kind, wallet FROM {staging:Identifier}.ctf_activity_v2
+          WHERE source IN ('chain', 'goldsky')
+            AND event_id NOT IN (SELECT event_id FROM {production:Identifier}.ctf_activity)
+      ))
+  )
+
+-- name: remove_worse_activity
+-- They leave, for what is added then. A crash in between leaves production without them until it is settled again.
+DELETE FROM {production:Identifier}.ctf_activity
+WHERE cityHash64(tx_hash) % {parts:UInt32} = {part:UInt32}
+  AND (
+      (source = 'goldsky' AND event_id IN (
+          SELECT event_id FROM {staging:Identifier}.ctf_activity_v2 WHERE source = 'chain'
+      ))
+      OR (source NOT IN ('chain', 'goldsky') AND (tx_hash, kind, wallet) IN (
+          SELECT tx_hash, kind, wallet FROM {staging:Identifier}.ctf_activity_v2
+          WHERE source IN ('chain', 'goldsky')
+            AND event_id NOT IN (SELECT event_id FROM {production:Identifier}.ctf_activity)
+      ))
+  )
+
 -- name: count_activity
 SELECT count() AS rows FROM {staging:Identifier}.ctf_activity_v2
 

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from backfill.simulator.clob import Clob
+from backfill.simulator.faults import Faults
 from backfill.simulator.process import SimulatorProcess
 from backfill.simulator.world import World
 from tests.acceptance import truth
@@ -96,6 +98,11 @@ class Setting:
     def wallets(self) -> tuple[str, ...]:
         """Some owners and some wallets, to be asked by name: the most active accounts, and the baseline's."""
         return _wallets(self)
+
+    @property
+    def account(self) -> str:
+        """The wallet whose trades the order book tells to its owner's key."""
+        return Clob(self.world, Faults(self.world)).account
 
     def told(self, **changes: Any) -> Told:
         """The truth about it."""

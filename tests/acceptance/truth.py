@@ -495,9 +495,12 @@ def _array(numbers: Iterable[int]) -> str:
     return f"[{','.join(map(str, numbers))}]"
 
 
+_ESCAPED = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
+
+
 def _texts(words: Iterable[str]) -> str:
-    quoted = (word.replace("\\", "\\\\").replace("'", "\\'") for word in words)
-    return "[" + ",".join(f"'{word}'" for word in quoted) + "]"
+    """An array of texts as the warehouse writes it."""
+    return "[" + ",".join(f"'{word.translate(_ESCAPED)}'" for word in words) + "]"
 
 
 def _maybe(number: int | None) -> str | None:
