@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -16,10 +16,22 @@ from backfill.engine.model import Lane
 from backfill.engine.plan import Outline, Share
 from backfill.errors import StateError, UpstreamUnusable, UsageError
 from backfill.log import Logger
-from backfill.stages.horizon import Horizon, blocks_of, horizon, seconds
+from backfill.stages.horizon import (
+    Horizon,
+    behind,
+    blocks_of,
+    gone_back,
+    horizon,
+    one_source,
+    reads_state,
+    seconds,
+    stale,
+    when,
+)
 from backfill.stages.packing import Load, expected, packed, stretches
 from backfill.stages.setup import fingerprint
 from backfill.tracks import catalog
+from backfill.tracks.clob_markets import ClobMarkets
 from backfill.tracks.track import Measured, Track, Window, item
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
@@ -62,10 +74,27 @@ class Planner:
     keeps: bool = True
 
     async def look(self) -> None:
-        """Ask every source how far it goes."""
+        """Ask every source how far it goes; one that stands still while the others go on cannot be used."""
+        reached = await self._reached()
         async with asyncio.TaskGroup() as group:
             for name in self.doors:
-                group.create_task(self._look(catalog.track(name)))
+                group.create_task(self._look(catalog.track(name), reached.get(name, 0)))
+        freshest = max((each.head for each in self.horizons.values() if each.head and each.head <= self.now), default=0)
+        for name, found in self.horizons.items():
+            track = catalog.track(name)
+            if not found.unusable and reads_state(track) and behind(found, min(freshest, found.wanted)):
+                why = f"its data ends {when(found.head or 0)}; that of others goes on to {when(freshest)}"
+                self.horizons[name] = found._replace(unusable=stale(track, why))
+
+    async def _reached(self) -> dict[str, int]:
+        """How far the source of each track went when it was read before, by this track or another (unix seconds)."""
+        rows = await self.warehouse.fetch(queries.load("sync_status"))
+        known = {row["source"]: int(row["covered_to"] or 0) for row in rows if row["source"] in catalog.TRACK_NAMES}
+        reached = {}
+        for name in self.doors:
+            same = [each for each in known if each == name or one_source(catalog.track(each), catalog.track(name))]
+            reached[name] = max((known[each] for each in same), default=0)
+        return reached
 
     async def outline(self, name: str) -> Outline | None:
         """The plan of one track; None when its source cannot be used.
@@ -85,10 +114,12 @@ class Planner:
         """The tracks that cannot work now, and why."""
         return {name: found.unusable for name, found in self.horizons.items() if found.unusable}
 
-    async def _look(self, track: Track) -> None:
+    async def _look(self, track: Track, reached: int) -> None:
         self.lanes[track.name] = lane = track.make(self.config)
         until = min(self.wish.until or self.now, self.now)
         found = await horizon(self.config, track, lane, self.doors[track.name], self.log, until)
+        if not found.unusable and (error := gone_back(track, found, reached)) is not None:
+            found = found._replace(unusable=error)
         if not found.unusable and self.wish.only and self.wish.since and found.end <= self.wish.since:
             why = f"covers nothing after {found.end}, but history since {self.wish.since} was asked for"
             found = Horizon(0, UpstreamUnusable(why, kind="stale", where=track.upstream))
@@ -104,6 +135,9 @@ class Planner:
             return None
 
     async def _share(self, track: Track) -> Share:
+        if reads_state(track):
+            # Whatever was read is how things were then, and not later.
+            self.notes[track.name] = {"from": None, "to": self.horizons[track.name].end, "blocks": None}
         match track.scope:
             case "listing":
                 return Share(("closed", "open"), 1)
@@ -173,8 +207,21 @@ class Planner:
         while high - low > size:
             middle = (low + high) // 2 // size * size
             low, high = (middle, high) if await reaches(middle) else (low, middle)
+        known = int(await self.warehouse.fetch_value(queries.load("staged_markets"), {"source": track.upstream}))
+        # A cut page looks like the end, but hardly twice at the same place.
+        if low < known and (rows := max([await self._listed(track, low, high) for _ in range(2)])) < known:
+            raise stale(track, f"its listing has {rows} rows, but {known} markets of it are known")
         bounds = [*range(0, low + 1, size), NO_END]
         return Share([item(window=Window(a, b)) for a, b in pairwise(bounds)], 1)
+
+    async def _listed(self, track: Track, low: int, high: int) -> int:
+        """The rows of a listing that ends between two offsets."""
+        lane, door = cast(ClobMarkets, self.lanes[track.name]), self.doors[track.name]
+        while low < high:
+            middle = (low + high) // 2
+            rows, _ = await door.fetch(lane.end_probe(middle), lambda body, at=middle: lane.read_end(body, at))
+            low, high = (middle + rows, max(high, middle + rows)) if rows else (low, middle)
+        return low
 
     # --- keys
 

@@ -73,6 +73,24 @@ def read_head(name: str, body: bytes) -> int:
     return at - lag - max(0, newest - slowest) * BLOCK_SECONDS
 
 
+def first_head() -> Request:
+    """As `head`, of the first version, which makes no report: its newest trade."""
+    return Request("GET", "/trades", (("limit", "1"),), asked=1)
+
+
+def read_first_head(name: str, body: bytes) -> int:
+    """Unix seconds of the newest trade of the first version.
+
+    Raises:
+        Unreadable: there is none.
+    """
+    rows = rows_at(name, body, document(name, body))
+    try:
+        return values.need(values.moment, rows[0], "timestamp")
+    except (Drift, IndexError, AttributeError) as error:
+        raise Unreadable(f"the newest trade: {type(error).__name__} {error}", raw=body, where=name) from None
+
+
 def _part(report: dict[str, Any], field: str) -> dict[str, Any]:
     found = report.get(field)
     if not isinstance(found, dict):

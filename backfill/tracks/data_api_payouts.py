@@ -57,6 +57,14 @@ class DataApiPayouts:
         """See `Replayable`."""
         return Envelope(None, data_api.alone(row))
 
+    def head(self) -> Request:
+        """See `Headed`."""
+        return data_api.head()
+
+    def read_head(self, body: bytes) -> int:
+        """See `Headed`."""
+        return data_api.read_head(NAME, body)
+
 
 def _plain(condition: str) -> str:
     return condition.removeprefix("0x").lower()

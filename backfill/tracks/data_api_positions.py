@@ -103,6 +103,14 @@ class DataApiPositions:
         place = self._place(None)._replace(status=STATUSES.index(CLOSED) if row.get("status") == CLOSED else 0)
         return Envelope(str(place), data_api.alone(row))
 
+    def head(self) -> Request:
+        """See `Headed`."""
+        return data_api.head() if self._version == 2 else data_api.first_head()
+
+    def read_head(self, body: bytes) -> int:
+        """See `Headed`."""
+        return data_api.read_head(NAME, body) if self._version == 2 else data_api.read_first_head(NAME, body)
+
     def _place(self, cursor: str | None) -> Place:
         if cursor is None:
             return Place(0, 0, V1_LIMIT if self._version == 1 else data_api.MOST_ROWS, "")

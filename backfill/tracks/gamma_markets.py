@@ -15,7 +15,7 @@ import orjson
 from backfill import ids
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import Unreadable
-from backfill.tracks import values
+from backfill.tracks import gamma, values
 from backfill.tracks.reading import Foreign, Made, Reading, only, rows_at
 from backfill.tracks.rows import document
 from backfill.tracks.track import Envelope, Track
@@ -65,6 +65,14 @@ class GammaMarkets:
         if following:
             return reading.page(0, following)
         return reading.page(0, f"again {len(rows)} {after}")
+
+    def head(self) -> Request:
+        """See `Headed`."""
+        return gamma.head()
+
+    def read_head(self, body: bytes) -> int:
+        """See `Headed`."""
+        return gamma.read_head(NAME, body)
 
     def envelope(self, _unit: Unit, row: dict[str, Any]) -> Envelope:
         """See `Replayable`."""

@@ -14,7 +14,7 @@ import orjson
 
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import Unreadable
-from backfill.tracks import values
+from backfill.tracks import gamma, values
 from backfill.tracks.create2 import kind_of
 from backfill.tracks.pairs import TABLE, pair
 from backfill.tracks.reading import Foreign, Made, Reading, only
@@ -59,6 +59,14 @@ class GammaWallets:
         reading = Reading(NAME, unit, body)
         reading.take([profile], lambda row: _pair(row, asked))
         return reading.page(1, None)
+
+    def head(self) -> Request:
+        """See `Headed`."""
+        return gamma.head()
+
+    def read_head(self, body: bytes) -> int:
+        """See `Headed`."""
+        return gamma.read_head(NAME, body)
 
     def envelope(self, _unit: Unit, row: dict[str, Any]) -> Envelope:
         """See `Replayable`."""

@@ -51,6 +51,14 @@ class GoldskyPayouts:
         """See `Replayable`."""
         return Envelope(None, graph.answer({graph.named("conditions", unit, None): [row]}))
 
+    def head(self) -> Request:
+        """See `Headed`."""
+        return graph.head_question(self._subgraph, ())
+
+    def read_head(self, body: bytes) -> int:
+        """See `Headed`."""
+        return graph.read_head(NAME, body, ())
+
 
 def _plain(condition: str) -> str:
     return condition.removeprefix("0x").lower()

@@ -63,6 +63,14 @@ class GoldskyWallets:
         wallets, owned = _names(unit, None)
         return Envelope(None, graph.answer({wallets: [row], owned: []}))
 
+    def head(self) -> Request:
+        """See `Headed`."""
+        return graph.head_question(self._subgraph, ())
+
+    def read_head(self, body: bytes) -> int:
+        """See `Headed`."""
+        return graph.read_head(NAME, body, ())
+
 
 def _names(unit: Unit, cursor: str | None) -> tuple[str, str]:
     return graph.named(WALLETS, unit, cursor), graph.named(OWNED, unit, cursor)

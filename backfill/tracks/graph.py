@@ -7,7 +7,8 @@ when it is empty.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import orjson
 
@@ -46,6 +47,28 @@ def answer(found: Mapping[str, Sequence[Any]]) -> bytes:
     return orjson.dumps({"data": found})
 
 
+def about_when(block: int) -> int:
+    """About when a block of the chain was made (unix seconds), to a day or two since 2026 and to weeks before.
+
+    For subgraphs that neither tell the time of their head nor have rows with a time.
+    """
+    (first, first_at), *_, (last, last_at) = _BLOCKS
+    if block <= first:
+        return first_at - (first - block) * _EARLIER_TENTHS // 10
+    for (low, low_at), (high, high_at) in pairwise(_BLOCKS):
+        if block <= high:
+            return low_at + (block - low) * (high_at - low_at) // (high - low)
+    before, before_at = _BLOCKS[-2]
+    return last_at + (block - last) * (last_at - before_at) // (last - before)
+
+
+_BLOCKS: Final = ((81_344_785, 1_767_808_829), (87_004_000, 1_778_996_708), (90_715_029, 1_784_777_541))
+"""Blocks with their times, as logs of the chain have them."""
+_EARLIER_TENTHS: Final = 21
+"""Tenths of a second from one block to the next before those."""
+_UNSURE_S: Final = 2 * 86_400
+
+
 def head_question(subgraph: str, roots: Sequence[str]) -> Request:
     """The newest row of each root, and the subgraph's word on itself: see `read_head`."""
     newest = " ".join(f"{root}(first:1,orderBy:timestamp,orderDirection:desc){{timestamp}}" for root in roots)
@@ -56,7 +79,8 @@ def read_head(name: str, body: bytes, roots: Sequence[str]) -> int:
     """Unix seconds up to which (exclusive) the subgraph has indexed.
 
     A block is indexed as a whole, so what the newest row stands for is complete. The time of the newest block itself is
-    mostly not told (null); where it is, it reaches further than the newest row.
+    mostly not told (null); where it is, it reaches further than the newest row. Without roots, where no rows have a
+    time, it is estimated by the number of the block.
 
     Raises:
         Unreadable: there is neither a row nor a block time.
@@ -75,6 +99,8 @@ def read_head(name: str, body: bytes, roots: Sequence[str]) -> int:
     except (Drift, AttributeError) as error:
         raise Unreadable(f"the head is not told: {error}", raw=body, where=name) from None
     known = [each for each in times if each is not None]
+    if not known and not roots and isinstance(number := meta["block"].get("number"), int):
+        return about_when(number) - _UNSURE_S
     if not known:
         raise Unreadable("neither a block time nor a row", raw=body, where=name)
     return max(known) + 1

@@ -86,6 +86,10 @@ SELECT key, rows
 FROM {staging:Identifier}.density FINAL
 WHERE dataset = {dataset:String} AND source = {source:String}
 
+-- name: staged_markets
+-- Markets that a listing is known to have.
+SELECT uniqExact(condition_id_norm) AS markets FROM {staging:Identifier}.markets_v2 WHERE source = {source:String}
+
 -- name: sync_status
 -- How far each track has been read.
 SELECT
