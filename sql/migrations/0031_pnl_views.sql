@@ -73,24 +73,40 @@ GROUP BY wallet;
 
 CREATE OR REPLACE VIEW {production:Identifier}.owner_pnl_summary_final AS
 SELECT
-    w.owner AS owner,
-    count() AS wallets,
-    sum(w.resolved_markets) AS resolved_markets,
-    sum(w.open_markets) AS open_markets,
-    sum(w.fills) AS fills,
-    sum(w.volume_usd) AS volume_usd,
-    sum(w.fees_usd) AS fees_usd,
-    sum(w.realized_cash_usd) AS realized_cash_usd,
-    sum(w.realized_avg_cost_usd) AS realized_avg_cost_usd,
-    sum(w.realized_dome_usd) AS realized_dome_usd,
-    sum(w.realized_pnl_usd) AS realized_pnl_usd,
-    sum(w.unrealized_pnl_usd) AS unrealized_pnl_usd,
-    sum(w.total_pnl_usd) AS total_pnl_usd,
-    sum(w.marked_pnl_usd) AS marked_pnl_usd,
-    min(w.first_activity) AS first_activity,
-    max(w.last_activity) AS last_activity
-FROM {production:Identifier}.wallet_pnl_summary_final AS w
-GROUP BY w.owner;
+    owner,
+    uniqExact(wallet) AS wallets,
+    uniqExactIf(condition_id_norm, resolved = 1 AND paper = 0) AS resolved_markets,
+    uniqExactIf(condition_id_norm, resolved = 0 AND paper = 0) AS open_markets,
+    sum(p.fills) AS fills,
+    reinterpret(sum(volume), 'Decimal(38, 6)') AS volume_usd,
+    reinterpret(sum(fees), 'Decimal(38, 6)') AS fees_usd,
+    reinterpret(sum(cash), 'Decimal(38, 6)') AS realized_cash_usd,
+    reinterpret(sum(avg_cost), 'Decimal(38, 6)') AS realized_avg_cost_usd,
+    reinterpret(sum(dome), 'Decimal(38, 6)') AS realized_dome_usd,
+    realized_cash_usd AS realized_pnl_usd,
+    reinterpret(sum(unrealized), 'Decimal(38, 6)') AS unrealized_pnl_usd,
+    realized_cash_usd + unrealized_pnl_usd AS total_pnl_usd,
+    reinterpret(sumIf(trade_cash, resolved = 0), 'Decimal(38, 6)') AS open_cash_usd,
+    reinterpret(sum(open_value), 'Decimal(38, 6)') AS open_value_usd,
+    realized_cash_usd + open_cash_usd + open_value_usd AS marked_pnl_usd,
+    sum(unpriced) AS unpriced_positions,
+    min(p.first_activity) AS first_activity,
+    max(p.last_activity) AS last_activity,
+    (SELECT max(cutoff) FROM {production:Identifier}.rebuild_state FINAL WHERE target = 'pnl') AS as_of
+FROM (
+    SELECT
+        wallet, owner, condition_id_norm, 0 AS paper, resolved, fills, volume_micro AS volume, fees_micro AS fees,
+        realized_cash_micro AS cash, realized_avg_cost_micro AS avg_cost, realized_dome_micro AS dome,
+        trade_cash_micro AS trade_cash, toInt128(0) AS unrealized, toInt128(0) AS open_value, 0 AS unpriced,
+        toNullable(first_activity) AS first_activity, toNullable(last_activity) AS last_activity
+    FROM {production:Identifier}.wallet_token_pnl
+    UNION ALL
+    SELECT
+        wallet, owner, condition_id_norm, 1, 0, 0, 0, 0, 0, 0, 0, 0,
+        ifNull(unrealized_pnl_micro, 0), ifNull(value_micro, 0), isNull(value_micro), NULL, NULL
+    FROM {production:Identifier}.wallet_unrealized_pnl_v2
+) AS p
+GROUP BY owner;
 
 CREATE OR REPLACE VIEW {analytics:Identifier}.vw_resolutions_truth AS
 SELECT

@@ -224,5 +224,5 @@ def _activity_row(event: Change | Redemption | Conversion) -> dict[str, Any]:
             row |= {"index_sets": event.index_sets, "amounts_micro": event.amounts}
         case Conversion():
             row |= {"kind": "convert", "neg_risk_market_id": event.market, "amount_micro": event.amount}
-            row |= {"index_sets": [event.bits], "question_count": event.count}
+            row |= {"index_sets": [event.bits], "question_count": event.questions}
     return row

@@ -76,7 +76,7 @@ class Conversion(NamedTuple):
     market: str
     bits: int
     amount: int
-    count: int | None
+    questions: int | None
 
 
 class Gift(NamedTuple):
@@ -270,7 +270,7 @@ def _shares_of(money: int, weights: Sequence[int]) -> list[int]:
 def _convert(books: Books, event: Conversion) -> None:
     questions = {market.question: market.condition for market in books.markets.values() if market.group == event.market}
     chosen = [number for number in sorted(questions) if event.bits >> number & 1]
-    many, count = event.bits.bit_count(), event.count or max(questions) + 1
+    many, count = event.bits.bit_count(), event.questions or max(questions) + 1
     money = _shares_of((many - 1) * event.amount, [1] * len(chosen))
     total = 0
     for number, part in zip(chosen, money, strict=True):
