@@ -1,0 +1,233 @@
+"""Why a profit differs from a reference: parts, each by a stated rule, that add up to it to the micro-dollar.
+
+First what our own tables tell: tokens that are missing, unmapped, unresolved, or newer than the reference. Then, where
+the reference tells its tokens one by one, token by token. What is left is given a name only where the amount of
+something known (fees, splits and merges, transfers, another definition) fits it within the rounding; it is rounding
+where it is smaller than that, and else it stays unexplained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Final
+
+from backfill.stages.pnl_rows import DEFINITIONS, Claim, Definition, Row, Stray, cut, gross, total, usd
+
+HOW: Final[Mapping[str, str]] = {
+    "missing_fills": "tokens that the reference has and we have no fill of, at its figure; and tokens of which it has "
+    "more shares bought than we, at the difference",
+    "unmapped_tokens": "tokens with fills but no market: at the reference's figure, else by the fills alone, what is "
+    "left at the last price",
+    "unresolved": "conditions that have ended, but whose payout we do not know: at the last price, else at cost "
+    "(cash), or what redemptions paid beyond the average cost",
+    "fees": "tokens, or the whole, where the difference is what was charged",
+    "splits_and_merges": "tokens, or the whole, where the difference is what splits, merges and conversions moved",
+    "transfers": "tokens, or the whole, where shares came from other wallets or went to them",
+    "definition": "the same data by the definition compared, less by that of the reference",
+    "after_reference": "tokens first touched after the moment of the reference",
+    "not_in_reference": "tokens that we have and the reference, which tells its tokens, has not",
+    "rounding": "what the digits of the reference and cut-off millionths allow",
+    "unexplained": "the rest",
+}
+"""Every cause, and how its part is computed."""
+
+TOKEN_SLACK: Final = 200
+"""Micro-dollars by which one token may differ where a reference shows four decimals."""
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A profit as somebody else has it, in micro-dollars.
+
+    `step` is one unit of its last digit; `as_of` the moment it is of, in unix seconds, where that is known;
+    `itemized` says that the claims are its own, token by token, and complete.
+    """
+
+    source: str
+    metric: str
+    definition: Definition
+    expected: int
+    step: int = 1
+    as_of: int | None = None
+    itemized: bool = False
+
+
+@dataclass(slots=True)
+class Explanation:
+    """A difference in parts (micro-dollars); `tokens` counts what each part is about."""
+
+    actual: int
+    expected: int
+    parts: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    fits: list[str] = field(default_factory=list)
+
+    @property
+    def delta(self) -> int:
+        """Actual less expected."""
+        return self.actual - self.expected
+
+    @property
+    def left(self) -> int:
+        """What has no part yet."""
+        return self.delta - sum(self.parts.values())
+
+    def add(self, cause: str, amount: int, tokens: int = 0) -> None:
+        """Give a part of the difference a name."""
+        assert cause in HOW, cause
+        if amount:
+            self.parts[cause] = self.parts.get(cause, 0) + amount
+            self.tokens[cause] = self.tokens.get(cause, 0) + tokens
+
+    def document(self) -> dict[str, Any]:
+        """As JSON: dollars by cause, the exact micro-dollars, and how each was computed."""
+        return {
+            "causes": {cause: usd(amount) for cause, amount in self.parts.items()},
+            "causes_micro": {cause: str(amount) for cause, amount in self.parts.items()},
+            "causes_tokens": {cause: count for cause, count in self.tokens.items() if count},
+            "causes_how": {cause: HOW[cause] for cause in self.parts},
+            "fits": self.fits,
+        }
+
+
+def explain(
+    rows: Sequence[Row],
+    strays: Sequence[Stray],
+    claims: Sequence[Claim],
+    reference: Reference,
+    compared: Definition | None = None,
+) -> Explanation:
+    """The difference of the rows' profit to the reference, in parts.
+
+    Args:
+        compared: the definition to compare; that of the reference if not given.
+    """
+    definition = reference.definition
+    found = Explanation(total(rows, compared or definition), reference.expected)
+    found.add("definition", found.actual - total(rows, definition))
+    by_key = {row.key: row for row in rows}
+    told = {_key(claim): claim for claim in claims if claim.outcome is not None}
+    tokens = {stray.token for stray in strays}
+    for claim in claims:
+        if claim.token not in tokens and _key(claim) not in by_key:
+            found.add("missing_fills", -claim.worth(definition), 1)
+    _strays(found, strays, claims, definition)
+    newer = {row.key for row in rows if reference.as_of is not None and row.first_at >= reference.as_of}
+    for key in newer:
+        found.add("after_reference", by_key[key].worth(definition), 1)
+    old = [row for row in rows if row.key not in newer]
+    if reference.itemized:
+        _token_by_token(found, old, told, definition)
+    else:
+        _unresolved(found, old, definition)
+    _rest(found, rows, reference, len(claims) if reference.itemized else 0)
+    assert sum(found.parts.values()) == found.delta, "the parts do not add up"
+    return found
+
+
+def _key(claim: Claim) -> Key:
+    return claim.wallet, claim.condition, -1 if claim.outcome is None else claim.outcome
+
+
+def _strays(found: Explanation, strays: Sequence[Stray], claims: Sequence[Claim], definition: Definition) -> None:
+    said = {(claim.wallet, claim.token): claim for claim in claims}
+    for stray in strays:
+        claim = said.get((stray.wallet, stray.token))
+        worth = claim.worth(definition) if claim else stray.worth(definition)
+        found.add("unmapped_tokens", -worth, 1)
+
+
+def _unresolved(found: Explanation, rows: Sequence[Row], definition: Definition) -> None:
+    """By our own tables alone. The marked definitions have these at the last price already, if there is one."""
+    for row in rows:
+        if row.resolved or not row.closed:
+            continue
+        if definition == "cash":
+            worth = 0 if row.value is None and row.net else row.trade_cash + (row.value or 0)
+            found.add("unresolved", -worth, 1)
+        elif definition in ("marked", "marked_gross"):
+            found.add("unresolved", row.trade_cash if row.value is None and row.net else 0, 1)
+        elif row.redeemed:
+            found.add("unresolved", cut(row.redeemed * row.avg_price, 1_000_000) - row.redemptions, 1)
+
+
+def _token_by_token(found: Explanation, rows: Sequence[Row], told: Mapping[Key, Claim], definition: Definition) -> None:
+    """Both sides before fees: a reference that tells its tokens tells fees apart."""
+    for row in rows:
+        ours, claim = row.worth(gross(definition)), told.get(row.key)
+        if claim is None:
+            found.add("not_in_reference", ours, 1)
+        else:
+            difference = ours - claim.worth(gross(definition))
+            found.add(_cause(row, claim, difference), difference, 1)
+
+
+def _cause(row: Row, claim: Claim, difference: int) -> str:
+    """The first thing that is known to be different about a token."""
+    slack = TOKEN_SLACK + 2 * row.gained // 1_000_000
+    if abs(difference) <= slack:
+        return "rounding"
+    if not row.resolved and claim.settled:
+        return "unresolved"
+    if claim.bought is not None and claim.bought > row.gained + slack:
+        return "missing_fills"
+    if row.fees and abs(abs(difference) - row.fees) <= slack:
+        return "fees"
+    if row.transferred:
+        return "transfers"
+    if row.split or row.merged or row.converted:
+        return "splits_and_merges"
+    return "unexplained"
+
+
+# --- what is left
+
+
+def _rest(found: Explanation, rows: Sequence[Row], reference: Reference, claims: int) -> None:
+    bound = reference.step // 2 + len(rows) + TOKEN_SLACK * claims
+    if abs(found.left) > bound:
+        for cause, amount, fit in _fitting(found.left, bound, rows, reference.definition):
+            found.add(cause, amount)
+            found.fits.append(fit)
+    found.add("rounding" if abs(found.left) <= bound else "unexplained", found.left)
+
+
+Fit = tuple[str, int, str]
+
+
+def _fitting(left: int, bound: int, rows: Sequence[Row], definition: Definition) -> Sequence[Fit]:
+    """The fewest known amounts that come to what is left, within the rounding; none when no choice of them does."""
+    options = list(_options(rows, definition, bound))
+    choices = sorted(product(*options), key=lambda choice: sum(fit is not None for fit in choice))
+    for choice in choices:
+        chosen = [fit for fit in choice if fit is not None]
+        if chosen and abs(left - sum(amount for _, amount, _ in chosen)) <= bound:
+            return chosen
+    return ()
+
+
+def _options(rows: Sequence[Row], definition: Definition, bound: int) -> Iterator[list[Fit | None]]:
+    """For each cause: nothing, or an amount, to be added or taken away. Amounts within the rounding would fit all."""
+    own = total(rows, definition)
+    amounts = {
+        "fees": sum(row.fees for row in rows),
+        "splits_and_merges": _splits(rows, definition),
+        "transfers": sum(row.due(row.transferred) for row in rows),
+    }
+    for cause, amount in amounts.items():
+        sure = [(cause, sign * amount, cause) for sign in (1, -1) if abs(amount) > bound]
+        yield [None, *sure]
+    others = ((name, own - total(rows, name)) for name in DEFINITIONS)
+    yield [
+        None,
+        *(("definition", amount, f"the reference is {name}") for name, amount in others if abs(amount) > bound),
+    ]
+
+
+def _splits(rows: Sequence[Row], definition: Definition) -> int:
+    if definition in ("avg_cost", "avg_cost_net", "dome"):
+        return sum(row.avg_cost - row.dome for row in rows)
+    return sum(row.merges + row.conversions - row.splits for row in rows)
