@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from backfill.config import Config, Run
+from backfill.simulator.model import UPSTREAMS
 from backfill.simulator.process import SimulatorProcess
 from backfill.warehouse.client import Warehouse, open_warehouse
 from backfill.warehouse.launcher import stop
@@ -40,7 +41,7 @@ def upstreams(simulator: SimulatorProcess, project: Project) -> Iterator[Simulat
     """The simulator, behaving, and the project pointed at it."""
     project.env |= simulator.env
     yield simulator
-    for name in ("dome", "goldsky"):
+    for name in UPSTREAMS:
         simulator.set_mode(name, "ok")
 
 
