@@ -30,10 +30,11 @@ ENGINE = MergeTree
 ORDER BY condition_id_norm
 
 -- name: prepare_rebuild_questions
--- An empty place for the questions of each neg-risk market.
+-- An empty place for the questions of each neg-risk market; `place` counts those that we know.
 CREATE OR REPLACE TABLE {staging:Identifier}.rebuild_questions (
   market_id String,
   question UInt16,
+  place UInt16,
   condition_id_norm String
 )
 ENGINE = MergeTree
@@ -200,7 +201,10 @@ GROUP BY condition_id_norm
 -- The number of a question is the last byte of its id.
 INSERT INTO {staging:Identifier}.rebuild_questions
 SELECT
-  assumeNotNull(neg_risk_market_id), reinterpretAsUInt8(unhex(right(assumeNotNull(question_id), 2))), condition_id_norm
+  assumeNotNull(neg_risk_market_id) AS market_id,
+  reinterpretAsUInt8(unhex(right(assumeNotNull(question_id), 2))) AS question,
+  row_number() OVER (PARTITION BY market_id ORDER BY question, condition_id_norm) - 1,
+  condition_id_norm
 FROM {production:Identifier}.markets FINAL
 WHERE isNotNull(neg_risk_market_id) AND isNotNull(question_id)
 
@@ -459,7 +463,7 @@ SELECT
   e.timestamp, ifNull(e.block_number, 0), ifNull(e.log_index, 0)
 FROM {production:Identifier}.ctf_activity AS e
 LEFT JOIN (
-  SELECT market_id, max(question) + 1 AS questions FROM {staging:Identifier}.rebuild_questions GROUP BY market_id
+  SELECT market_id, count() AS questions FROM {staging:Identifier}.rebuild_questions GROUP BY market_id
 ) AS q ON q.market_id = assumeNotNull(e.neg_risk_market_id)
 WHERE e.kind = 'convert' AND isNotNull(e.neg_risk_market_id) AND isNotNull(e.amount_micro) AND notEmpty(e.index_sets)
   AND e.timestamp <= toDateTime({cutoff:UInt32}, 'UTC')
@@ -521,7 +525,8 @@ FROM (
 GROUP BY wallet, found.1
 
 -- name: add_get_events
--- The YES shares that conversions bring, at what the NO shares leave for them.
+-- The YES shares that conversions bring, at what the NO shares leave for them. Questions are added behind the others, so
+-- the first ones are those that the market had then.
 INSERT INTO {staging:Identifier}.rebuild_events
   (wallet, condition_id_norm, outcome_idx, at, block, log_index, kind, shares, price)
 SELECT
@@ -533,7 +538,7 @@ SELECT
 FROM {staging:Identifier}.rebuild_conversions AS c
 INNER JOIN {staging:Identifier}.rebuild_questions AS q ON q.market_id = c.market_id
 LEFT JOIN {staging:Identifier}.rebuild_no_prices AS p ON p.wallet = c.wallet AND p.conversion = c.conversion
-WHERE bitAnd(bitShiftRight(c.bits, q.question), 1) = 0 AND q.question < c.questions AND c.chosen > 0
+WHERE bitAnd(bitShiftRight(c.bits, q.question), 1) = 0 AND q.place < c.questions AND c.chosen > 0
 
 -- name: rebuild_event_spread
 -- How many events each bucket of wallets has.

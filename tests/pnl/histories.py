@@ -80,7 +80,7 @@ def _history(number: int, draft: Any) -> History:
         group = f"0x{number:08x}{0:056x}" if place >= 2 else None
         numerators, at = ended or (None, 0)
         name = f"{number + 1:08x}{place:056x}"
-        markets.append(Market(name, group, max(0, place - 2), numerators, START + at))
+        markets.append(Market(name, group, max(0, place - 2) * (1 + number % 3), numerators, START + at))
     events: list[Event] = []
     contracts: list[Event] = []
     at = At(START, None, None)
@@ -112,9 +112,10 @@ def _event(at: At, move: Any, wallets: Sequence[str], markets: Sequence[Market])
         return Redemption(at, wallet, market.condition, (1, 2) if amounts else sets, amounts, money)
     questions = [each for each in markets if each.group]
     if kind == "convert" and questions:
-        bits = money % (1 << len(questions)) or 1
-        count = len(questions) if fee % 2 else None
-        return Conversion(at, wallet, questions[0].group or "", bits, amount, count)
+        chosen = [each for place, each in enumerate(questions) if money >> place & 1] or questions[:1]
+        then = len(questions) if fee < 6 else questions.index(chosen[-1]) + 1
+        bits = sum(1 << each.question for each in chosen)
+        return Conversion(at, wallet, questions[0].group or "", bits, amount, then if fee % 2 else None)
     if kind == "contract":
         return Change(at, ADAPTER, market.condition, amount, bool(fee % 2))
     return Change(at, wallet, market.condition, amount, kind == "merge")

@@ -270,7 +270,7 @@ def _shares_of(money: int, weights: Sequence[int]) -> list[int]:
 def _convert(books: Books, event: Conversion) -> None:
     questions = {market.question: market.condition for market in books.markets.values() if market.group == event.market}
     chosen = [number for number in sorted(questions) if event.bits >> number & 1]
-    many, count = event.bits.bit_count(), event.questions or max(questions) + 1
+    many, count = event.bits.bit_count(), event.questions or len(questions)
     money = _shares_of((many - 1) * event.amount, [1] * len(chosen))
     total = 0
     for number, part in zip(chosen, money, strict=True):
@@ -279,8 +279,8 @@ def _convert(books: Books, event: Conversion) -> None:
         total += line.average
         line.sell(line.average, event.amount, dome=False)
     mean = int(Fraction(total, many))
-    for number, condition in questions.items():
-        if number not in chosen and number < count:
+    for number, condition in sorted(questions.items())[:count]:
+        if number not in chosen:
             line = books.at(event.wallet, condition, 0, event.at)
             line.converted += event.amount
             line.buy(int(Fraction(mean * many - UNIT * (many - 1), count - many)), event.amount)
