@@ -9,6 +9,7 @@ from aiohttp import web
 
 from .data_api_feeds import Feeds
 from .data_api_index import Index
+from .data_api_pnl import Profits
 from .data_api_portfolio import Portfolio
 from .data_api_query import PLAYED, Query, Refused
 from .data_api_resolutions import Resolutions, status
@@ -70,7 +71,8 @@ class DataApi:
         self._feeds = Feeds(self._index, rows)
         self._portfolio = Portfolio(self._world, self._index, rows)
         self._resolutions = Resolutions(facts)
-        self._first = FirstVersion(self._index, rows, self._feeds, self._portfolio)
+        self._profits = Profits(self._index, self._portfolio, rows)
+        self._first = FirstVersion(self._index, rows, self._feeds, self._portfolio, self._profits)
 
     def _answer(self, method: str, path: str, query: Query, wish: Wish) -> Reply:
         if not path.startswith("/v2/"):
@@ -93,6 +95,8 @@ class DataApi:
             "/v2/activity": lambda: self._feeds.activity(query, wish),
             "/v2/positions": lambda: self._portfolio.page(query, self._feeds.user(query), wish),
             "/v2/resolutions": lambda: self._resolutions.page(query, wish),
+            "/v2/user-pnl": lambda: self._profits.curve(query, self._feeds.user(query), wish),
+            "/v2/leaderboard": lambda: self._profits.board(query, wish),
             "/v2/status": lambda: status(self._index.facts, wish.before),
         }
         if path not in routes:

@@ -11,6 +11,7 @@ import orjson
 
 from .data_api_feeds import Feeds, activity_test, asked_window, trade_test
 from .data_api_index import Combo, Event, Index, Window, walk
+from .data_api_pnl import Profits
 from .data_api_portfolio import Portfolio, Position
 from .data_api_query import Query, Refused, Row, camel
 from .data_api_rows import Rows
@@ -44,7 +45,8 @@ _CLOSED = (
 class FirstVersion:
     """Answers the paths without a version."""
 
-    def __init__(self, index: Index, rows: Rows, feeds: Feeds, portfolio: Portfolio) -> None:
+    def __init__(self, index: Index, rows: Rows, feeds: Feeds, portfolio: Portfolio, profits: Profits) -> None:
+        self._profits = profits
         self._index = index
         self._facts = index.facts
         self._rows = rows
@@ -59,6 +61,7 @@ class FirstVersion:
             "/positions": self._positions,
             "/closed-positions": self._closed,
             "/holders": self._holders,
+            "/v1/leaderboard": self._leaderboard,
         }
         if (route := routes.get(path)) is None:
             return refusal(404, "not found")
@@ -81,6 +84,9 @@ class FirstVersion:
         wanted = trade_test(query)
         events = _part(filter(wanted, found), query, 100, MAX_TRADES, FEED_CAP)
         return _array([self._old(self._rows.trade(event)) for event in events], wish)
+
+    def _leaderboard(self, query: Query, wish: Wish) -> Reply:
+        return _array(self._profits.first_board(query, wish), wish)
 
     def _activity(self, query: Query, wish: Wish) -> Reply:
         user = self._feeds.user(query)
