@@ -21,6 +21,7 @@ MODULES = (
     "run",
     "sync",
     "stages",
+    "gaps",
     "export",
     "rebuild",
     "status",

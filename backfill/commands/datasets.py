@@ -46,6 +46,8 @@ Until = Annotated[str | None, typer.Option("--until", help="Up to here, exclusiv
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=1024, help="Instead of the config's number.")]
 Wallet = Annotated[list[str] | None, typer.Option("--wallet", help="For this wallet; may be repeated.")]
 Wallets = Annotated[Path | None, typer.Option("--wallets", help="For the wallets in this file, one a line.")]
+Token = Annotated[list[str] | None, typer.Option("--token", help="Of this token; may be repeated. Wants --track.")]
+Tokens = Annotated[Path | None, typer.Option("--tokens", help="Of the tokens in this file, one a line.")]
 Top = Annotated[int | None, typer.Option("--top", "--top-wallets", min=1, help="For so many wallets, by volume.")]
 Anew = Annotated[bool, typer.Option("--replace", help="Give up an unfinished plan and make a new one.")]
 
@@ -66,11 +68,14 @@ def _command(dataset: str) -> Callable[..., None]:
         wallet: Wallet = None,
         wallets: Wallets = None,
         top: Top = None,
+        token: Token = None,
+        tokens: Tokens = None,
         anew: Anew = False,
         dry_run: DryRun = False,
         as_json: AsJson = False,
     ) -> None:
-        wish = wish_of(dataset, track, since, until, [*(wallet or ()), *read_wallets(wallets)], top)
+        named = [*(wallet or ()), *read_wallets(wallets)]
+        wish = wish_of(dataset, track, since, until, named, top, [*(token or ()), *read_words(tokens, "--tokens")])
         config = config_of(ctx)
         again = f"backfill run {dataset}{f' --track {track}' if track else ''}"
         if dry_run:
@@ -91,6 +96,7 @@ def wish_of(
     until: str | None = None,
     wallets: Sequence[str] = (),
     top: int | None = None,
+    tokens: Sequence[str] = (),
 ) -> Wish:
     """What the options ask for.
 
@@ -103,7 +109,7 @@ def wish_of(
     now = time.time()
     start = None if since is None else read_moment(since, now)
     end = None if until is None else read_moment(until, now, "--until")
-    wish = Wish(start, end, track, tuple(map(_address, wallets)), top)
+    wish = Wish(start, end, track, tuple(map(_address, wallets)), top, tuple(dict.fromkeys(map(_token, tokens))))
     check_wish(dataset, wish)
     return wish
 
@@ -118,8 +124,25 @@ def _address(text: str) -> str:
     return text.lower()
 
 
+def _token(text: str) -> str:
+    from backfill.errors import UsageError
+
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 256):
+        raise UsageError(f"--token {text!r}: expected a token id in decimal digits")
+    return str(int(text))
+
+
 def read_wallets(path: Path | None) -> list[str]:
     """The addresses in a file: the first word of each line that is neither empty nor a comment.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    return read_words(path, "--wallets")
+
+
+def read_words(path: Path | None, option: str) -> list[str]:
+    """The first word of each line of a file that is neither empty nor a comment.
 
     Raises:
         UsageError: the file cannot be read.
@@ -131,7 +154,7 @@ def read_wallets(path: Path | None) -> list[str]:
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--wallets {path}: {error}") from None
+        raise UsageError(f"{option} {path}: {error}") from None
     return [line.replace(",", " ").split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 

@@ -74,13 +74,14 @@ async def _status(warehouse: Warehouse, runner: Runner[Track], plan: Plan) -> No
     known = await _known(warehouse, track)
     start, end = known.get("covered_from"), known.get("covered_to")
     left = desk.plan.units_total - len(desk.progress.done)
-    whole = not plan.baseline.get("wish", {}).get("wallets")
+    wish = plan.baseline.get("wish", {})
+    whole = not (wish.get("wallets") or wish.get("tokens"))
     if left == 0 and whole:
         window = plan.baseline.get("window") or {"from": None, "to": int(time.time())}
         start, end = joined(start, end, window["from"], window["to"])
     note = "" if left == 0 else f"{left} of {desk.plan.units_total} units are left"
     if left == 0 and not whole:
-        note = "only some wallets were asked for"
+        note = f"only some {'wallets' if wish.get('wallets') else 'tokens'} were asked for"
     await _note(warehouse, track, start, end, int(left == 0), note)
 
 

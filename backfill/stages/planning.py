@@ -55,6 +55,7 @@ class Wish:
     only: str | None = None
     wallets: tuple[str, ...] = ()
     top: int | None = None
+    tokens: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -148,7 +149,7 @@ class Planner:
             case "blocks":
                 return await self._blocks(track)
             case "tokens":
-                return await self._keys(track, "token", await self._column("known_tokens"))
+                return await self._keys(track, "token", self.wish.tokens or await self._column("known_tokens"))
             case "conditions":
                 return await self._conditions(track)
             case "wallets":
@@ -373,3 +374,8 @@ def check_wish(dataset: str, wish: Wish) -> None:
     if wish.only and wish.only not in catalog.DATASETS[dataset]:
         names = ", ".join(catalog.DATASETS[dataset])
         raise UsageError(f"--track {wish.only}: no such track of {dataset}", remedy=f"one of {names}")
+    if wish.tokens and not (wish.only and catalog.track(wish.only).scope == "tokens"):
+        able = ", ".join(name for name in catalog.DATASETS[dataset] if catalog.track(name).scope == "tokens")
+        raise UsageError(
+            "--token wants --track and a track that asks by token", remedy=f"of {dataset}: {able or 'none'}"
+        )
