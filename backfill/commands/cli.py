@@ -23,6 +23,7 @@ MODULES = (
     "stages",
     "gaps",
     "export",
+    "quality",
     "rebuild",
     "status",
     "tail",
