@@ -25,6 +25,7 @@ MODULES = (
     "export",
     "quality",
     "rebuild",
+    "leaderboard",
     "status",
     "tail",
     "progress",
