@@ -20,10 +20,12 @@ from backfill.engine.deadletters import DeadLetters
 from backfill.errors import StateError, TrackHeld
 from backfill.files import held
 from backfill.simulator.server import Simulator
+from backfill.simulator.world import World
 from backfill.stages import kept as kept_stage
 from backfill.stages import rederive as rederive_stage
 from backfill.stages.kept import home_of
 from backfill.stages.rederive import run_rederive
+from backfill.tracks.catalog import DATASETS
 from backfill.tracks.chain_transfers import ChainTransfers
 from backfill.tracks.goldsky_payouts import GoldskyPayouts
 from backfill.warehouse.client import Warehouse
@@ -95,6 +97,33 @@ async def test_every_dataset_comes_again_row_for_row_with_nobody_to_ask(
         for each, expected in zip(tables, before, strict=True):
             assert await rerun.rows(warehouse, each) == expected, f"{dataset}, done twice: {each}"
     assert len(sim.arrivals) == asked, "nobody was asked"
+
+
+async def test_the_fills_of_all_lanes_and_reported_wallets_come_again(
+    server_dir: Path, tmp_path: Path, warehouse: Warehouse
+) -> None:
+    """In a world whose accounts own wallets."""
+    shutil.rmtree(server_dir / "raw", ignore_errors=True)
+    async with rerun.simulator(world=World.generate(1, 40, 0, full=True)) as sim:
+        config = rerun.project(
+            server_dir, tmp_path, sim, TRACKS__DOME_FILLS__ENABLED="true", TRACKS__CLOB_FILLS__ENABLED="true",
+            TRACKS__CLOB_FILLS__HOURS="20000",
+        )  # fmt: skip
+        alone = [("fills", name) for name in DATASETS["fills"]]
+        for dataset, only in [("markets", None), ("derive", None), *alone, ("wallets", None)]:
+            outcome = await rerun.run(config, warehouse, dataset, only)
+            assert not outcome.problems, outcome.problems
+    for dataset, tables in (
+        ("fills", ("staging.clob_fills_v2", "polymarket.clob_fills")),
+        ("wallets", (STAGED["wallets"], FINAL["wallets"])),
+    ):
+        before = [await rerun.rows(warehouse, each) for each in tables]
+        sources = {orjson.loads(row)["source"] for row in before[0]}
+        assert len(sources) > (3 if dataset == "fills" else 1), sources
+        await empty(warehouse, *tables)
+        found = await run_rederive(config, warehouse, dataset, Kept())
+        assert found.whole, [track.troubles for track in found.tracks]
+        assert [await rerun.rows(warehouse, each) for each in tables] == before
 
 
 async def test_asked_tokens_are_staged_and_proven_again(config: Config, warehouse: Warehouse, sim: Simulator) -> None:
