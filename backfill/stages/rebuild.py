@@ -10,7 +10,7 @@ number), then read in portions of whole wallets, and only a portion is ever held
 
 *Only what changed.* The rows of each wallet are added up into one number; a wallet whose number is another than last
 time is computed, and so is every wallet that has to do with a condition of which something else is known (tokens,
-payout, group). The rows of the others are taken over.
+payout, group). The rows of the others are taken over without being copied.
 
 *A crash* leaves every table as it was or as it is to be, never in between. It may leave some swapped and others not;
 whatever was not noted as done is computed from scratch the next time.
@@ -33,6 +33,7 @@ from backfill.stages.rebuild_contracts import CONTRACTS
 from backfill.stages.settle import alone
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
+from backfill.warehouse.migrations import with_names
 
 Note = Callable[[str], None]
 
@@ -253,7 +254,9 @@ class _Rebuild:
     async def _open(self, target: Target) -> None:
         await self._do(f"next_{target.stem}")
         if not self.everything:
-            await self._do(f"keep_{target.stem}")
+            # ClickHouse takes no parameter as the name of the table that parts are taken from.
+            await self.warehouse.execute(with_names(queries.load(f"keep_{target.stem}"), self.warehouse.names))
+            await self._do("drop_changed", settings={"lightweight_deletes_sync": 2}, table=target.beside)
 
     async def _paper(self) -> None:
         """The profit on paper changes with every price, whoever trades: it is computed for all."""

@@ -17,8 +17,7 @@ CREATE TABLE IF NOT EXISTS {production:Identifier}.outcome_positions_v2
     transferred_micro Int128 COMMENT 'shares from other wallets, less shares given to them',
     fills UInt64 COMMENT 'fills of orders of this wallet',
     first_activity DateTime('UTC') COMMENT 'of fills, events and transfers',
-    last_activity DateTime('UTC'),
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    last_activity DateTime('UTC')
 )
 ENGINE = MergeTree
 ORDER BY (wallet, condition_id_norm, outcome_idx)
@@ -42,8 +41,7 @@ CREATE TABLE IF NOT EXISTS {staging:Identifier}.positions_v2_next
     transferred_micro Int128 COMMENT 'shares from other wallets, less shares given to them',
     fills UInt64 COMMENT 'fills of orders of this wallet',
     first_activity DateTime('UTC') COMMENT 'of fills, events and transfers',
-    last_activity DateTime('UTC'),
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    last_activity DateTime('UTC')
 )
 ENGINE = MergeTree
 ORDER BY (wallet, condition_id_norm, outcome_idx)
@@ -64,8 +62,7 @@ CREATE TABLE IF NOT EXISTS {production:Identifier}.trade_cashflows_v3
     splits_micro Int128 COMMENT 'collateral that splits took, shared evenly among the outcomes',
     merges_micro Int128 COMMENT 'collateral that merges gave, shared evenly among the outcomes',
     conversions_micro Int128 COMMENT 'collateral that conversions gave, shared evenly among the NO shares',
-    redemptions_micro Int128 COMMENT 'collateral that redemptions paid',
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    redemptions_micro Int128 COMMENT 'collateral that redemptions paid'
 )
 ENGINE = MergeTree
 ORDER BY (wallet, condition_id_norm, outcome_idx)
@@ -86,8 +83,7 @@ CREATE TABLE IF NOT EXISTS {staging:Identifier}.cashflows_v3_next
     splits_micro Int128 COMMENT 'collateral that splits took, shared evenly among the outcomes',
     merges_micro Int128 COMMENT 'collateral that merges gave, shared evenly among the outcomes',
     conversions_micro Int128 COMMENT 'collateral that conversions gave, shared evenly among the NO shares',
-    redemptions_micro Int128 COMMENT 'collateral that redemptions paid',
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    redemptions_micro Int128 COMMENT 'collateral that redemptions paid'
 )
 ENGINE = MergeTree
 ORDER BY (wallet, condition_id_norm, outcome_idx)
@@ -118,8 +114,7 @@ CREATE TABLE IF NOT EXISTS {production:Identifier}.wallet_token_pnl
     fills UInt64 COMMENT 'fills of orders of this wallet',
     first_activity DateTime('UTC') COMMENT 'of fills, events and transfers',
     last_activity DateTime('UTC'),
-    INDEX by_owner owner TYPE bloom_filter GRANULARITY 1,
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    INDEX by_owner owner TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = MergeTree
 ORDER BY (wallet, condition_id_norm, outcome_idx)
@@ -150,8 +145,7 @@ CREATE TABLE IF NOT EXISTS {staging:Identifier}.token_pnl_next
     fills UInt64 COMMENT 'fills of orders of this wallet',
     first_activity DateTime('UTC') COMMENT 'of fills, events and transfers',
     last_activity DateTime('UTC'),
-    INDEX by_owner owner TYPE bloom_filter GRANULARITY 1,
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    INDEX by_owner owner TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = MergeTree
 ORDER BY (wallet, condition_id_norm, outcome_idx)
@@ -174,8 +168,7 @@ CREATE TABLE IF NOT EXISTS {production:Identifier}.wallet_unrealized_pnl_v2
     unrealized_pnl_usd Nullable(Decimal(38, 6))
         DEFAULT if(isNull(unrealized_pnl_micro), NULL,
                    reinterpret(assumeNotNull(unrealized_pnl_micro), 'Decimal(38, 6)')),
-    INDEX by_owner owner TYPE bloom_filter GRANULARITY 1,
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    INDEX by_owner owner TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = MergeTree
 ORDER BY (wallet, condition_id_norm, outcome_idx)
@@ -198,8 +191,7 @@ CREATE TABLE IF NOT EXISTS {staging:Identifier}.unrealized_pnl_next
     unrealized_pnl_usd Nullable(Decimal(38, 6))
         DEFAULT if(isNull(unrealized_pnl_micro), NULL,
                    reinterpret(assumeNotNull(unrealized_pnl_micro), 'Decimal(38, 6)')),
-    INDEX by_owner owner TYPE bloom_filter GRANULARITY 1,
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    INDEX by_owner owner TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = MergeTree
 ORDER BY (wallet, condition_id_norm, outcome_idx)

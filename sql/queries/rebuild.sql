@@ -626,22 +626,21 @@ TRUNCATE TABLE {staging:Identifier}.token_pnl_next
 TRUNCATE TABLE {staging:Identifier}.unrealized_pnl_next
 
 -- name: keep_positions_v2
--- The rows of wallets that have not changed.
-INSERT INTO {staging:Identifier}.positions_v2_next
-SELECT * FROM {production:Identifier}.outcome_positions_v2
-WHERE wallet NOT IN (SELECT wallet FROM {staging:Identifier}.rebuild_wallets)
+-- The rows as they were: nothing is copied, both tables have the same files.
+ALTER TABLE {staging:Identifier}.positions_v2_next ATTACH PARTITION ALL FROM {production:Identifier}.outcome_positions_v2
 
 -- name: keep_cashflows_v3
--- The rows of wallets that have not changed.
-INSERT INTO {staging:Identifier}.cashflows_v3_next
-SELECT * FROM {production:Identifier}.trade_cashflows_v3
-WHERE wallet NOT IN (SELECT wallet FROM {staging:Identifier}.rebuild_wallets)
+-- The rows as they were: nothing is copied, both tables have the same files.
+ALTER TABLE {staging:Identifier}.cashflows_v3_next ATTACH PARTITION ALL FROM {production:Identifier}.trade_cashflows_v3
 
 -- name: keep_token_pnl
--- The rows of wallets that have not changed.
-INSERT INTO {staging:Identifier}.token_pnl_next
-SELECT * FROM {production:Identifier}.wallet_token_pnl
-WHERE wallet NOT IN (SELECT wallet FROM {staging:Identifier}.rebuild_wallets)
+-- The rows as they were: nothing is copied, both tables have the same files.
+ALTER TABLE {staging:Identifier}.token_pnl_next ATTACH PARTITION ALL FROM {production:Identifier}.wallet_token_pnl
+
+-- name: drop_changed
+-- The rows of the wallets that are computed anew leave the place beside.
+DELETE FROM {staging:Identifier}.{table:Identifier}
+WHERE wallet IN (SELECT wallet FROM {staging:Identifier}.rebuild_wallets)
 
 -- name: add_positions_v2
 INSERT INTO {staging:Identifier}.positions_v2_next
