@@ -257,7 +257,8 @@ class _Build:
         (found,) = await self.warehouse.fetch(queries.load("leaderboard_sources"), asked)
         newest = dt.date.fromisoformat(found["newest"]) if found["newest"] else dt.datetime.now(dt.UTC).date()
         self.as_of = self.wish.as_of or newest
-        told = Built(self.wish, self.as_of, *(int(found[name]) for name in ("owners", "markets", "undated")))
+        owners, markets, undated = (int(found[name]) for name in ("owners", "markets", "undated"))
+        told = Built(self.wish, self.as_of, owners, markets, undated)
         if not int(found["rows"]):
             told.nothing = "no profit in a resolved market is known yet: backfill rebuild"
         elif not told.markets:
