@@ -24,6 +24,7 @@ MODULES = (
     "gaps",
     "export",
     "quality",
+    "reconcile",
     "rebuild",
     "leaderboard",
     "status",
