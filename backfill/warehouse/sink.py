@@ -1,15 +1,17 @@
 """Pages become inserts: many pages share one, and each page learns when its rows are durable.
 
 While one insert is under way the pages that come in meanwhile gather for the next, so batches grow with the load and
-nobody waits for a timer. An insert is named by its content: when the warehouse was too busy for it, it is sent again
-under the same name, and the table keeps one copy. While the warehouse is away the rows wait here; workers hold one page
-each, so the memory is bounded by the crew.
+nobody waits for a timer. An insert is named by its content and its sink: when the warehouse was too busy for it, it is
+sent again under the same name, and the table keeps one copy. Another run may bring the same rows because they were lost
+in between, so its names are others; where they were not lost, the table's key takes the copies out. While the warehouse
+is away the rows wait here; workers hold one page each, so the memory is bounded by the crew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -55,6 +57,7 @@ class Sink:
         self._columns, self._format = columns, TABS if columns else JSON
         self._waiting: deque[tuple[Sequence[bytes], asyncio.Future[None]]] = deque()
         self._more = asyncio.Event()
+        self._salt = secrets.token_hex(8)
         self.inserts = 0
 
     async def write(self, lines: Sequence[bytes]) -> None:
@@ -95,7 +98,7 @@ class Sink:
         if not lines:
             return
         body = b"\n".join(lines)
-        named = _Named(body)
+        named = _Named(body, self._salt)
 
         async def send() -> None:
             try:
@@ -109,15 +112,15 @@ class Sink:
 
 
 class _Named:
-    """The name of an insert: its content, and how often a connection was lost over it.
+    """The name of an insert: its content, who sends it, and how often a connection was lost over it.
 
     A server that is killed may have noted a name whose rows never came into place. Under the same name they would be
     taken for a repetition and dropped, so after a lost connection the name is a new one; if the rows did come in, the
     table's key takes the copy out.
     """
 
-    def __init__(self, body: bytes) -> None:
-        self._digest, self._lost = hashlib.sha256(body).hexdigest(), 0
+    def __init__(self, body: bytes, salt: str) -> None:
+        self._digest, self._lost = f"{hashlib.sha256(body).hexdigest()}-{salt}", 0
 
     @property
     def token(self) -> str:

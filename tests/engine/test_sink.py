@@ -87,7 +87,21 @@ def test_an_insert_that_the_warehouse_was_too_busy_for_is_sent_again_under_the_s
 
     store = run(story())
     assert len(store.calls) == 4 and len(set(store.calls)) == 1
-    assert store.calls[0][2] == hashlib.sha256(b"1\n2").hexdigest()
+    assert (store.calls[0][2] or "").startswith(hashlib.sha256(b"1\n2").hexdigest())
+
+
+def test_another_run_has_other_names_for_the_same_rows() -> None:
+    """They may have been lost in between, and a table that remembers the name would drop them as a repetition."""
+
+    async def story() -> Store:
+        store = Store()
+        for _ in range(2):
+            async with open_sink(store, "s.t", Kept()) as sink:
+                await sink.write(page(1, 2))
+        return store
+
+    first, second = run(story()).calls
+    assert first[1] == second[1] and first[2] != second[2]
 
 
 def test_other_rows_have_another_name() -> None:
