@@ -28,7 +28,10 @@ KEPT = 4
 
 
 class Sums(NamedTuple):
-    """What a wallet has made and moved until a moment: money in micro-dollars, shares in micro-shares."""
+    """What a wallet has made and moved until a moment: money in micro-dollars, shares in micro-shares.
+
+    Fees are those charged in dollars: one charged in shares makes the others dearer, and is in their cost.
+    """
 
     realized: int = 0
     unrealized: int = 0
@@ -116,7 +119,7 @@ class Profits:
         """A wallet's figures of everything before a moment (unix seconds)."""
         positions = list(self._portfolio.positions(wallet, None, now))
         orders = [order for order in self._orders(wallet) if order.at.timestamp < now]
-        fees = sum(each.holding.fees for each in positions)
+        fees = sum(order.fee for order in orders if order.side == "SELL" or order.version != 1)
         return Sums(
             sum(each.holding.realized for each in positions) - fees,
             sum(each.unrealized for each in positions),

@@ -16,8 +16,8 @@ from typing import Any, Final
 from backfill.stages.pnl_rows import DEFINITIONS, Claim, Definition, Row, Stray, cut, gross, total, usd
 
 HOW: Final[Mapping[str, str]] = {
-    "missing_fills": "tokens that the reference has and we have no fill of, at its figure; and tokens of which it has "
-    "more shares bought than we, at the difference",
+    "missing_fills": "tokens that the reference has and we have no fill of, at its figure; and, at the difference, "
+    "tokens of which it has more shares bought than we, or of which more was sold here than ever came",
     "unmapped_tokens": "tokens with fills but no market: at the reference's figure, else by the fills alone, what is "
     "left at the last price",
     "unresolved": "conditions that have ended, but whose payout we do not know: at the last price, else at cost "
@@ -25,7 +25,9 @@ HOW: Final[Mapping[str, str]] = {
     "fees": "tokens, or the whole, where the difference is what was charged",
     "splits_and_merges": "tokens, or the whole, where the difference is what splits, merges and conversions moved",
     "transfers": "tokens, or the whole, where shares came from other wallets or went to them",
-    "definition": "the same data by the definition compared, less by that of the reference",
+    "definition": "the same data by the definition compared, less by that of the reference; and tokens of which a "
+    "redemption ends all that is tracked, as the subgraph has it, while the reference or the wallet still holds some",
+    "prices": "open positions whose realized part agrees: shares at another price than our last one, or at none",
     "after_reference": "tokens first touched after the moment of the reference",
     "not_in_reference": "tokens that we have and the reference, which tells its tokens, has not",
     "rounding": "what the digits of the reference and cut-off millionths allow",
@@ -57,13 +59,18 @@ class Reference:
 
 @dataclass(slots=True)
 class Explanation:
-    """A difference in parts (micro-dollars); `tokens` counts what each part is about."""
+    """A difference in parts (micro-dollars); `tokens` counts what each part is about.
+
+    `straddling` tokens were touched before and after the moment of the reference: only tables of that moment
+    (`rebuild --cutoff`) tell how much of them it knows.
+    """
 
     actual: int
     expected: int
     parts: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     fits: list[str] = field(default_factory=list)
+    straddling: int = 0
 
     @property
     def delta(self) -> int:
@@ -90,6 +97,7 @@ class Explanation:
             "causes_tokens": {cause: count for cause, count in self.tokens.items() if count},
             "causes_how": {cause: HOW[cause] for cause in self.parts},
             "fits": self.fits,
+            "straddling": self.straddling,
         }
 
 
@@ -112,12 +120,10 @@ def explain(
     told = {_key(claim): claim for claim in claims if claim.outcome is not None}
     tokens = {stray.token for stray in strays}
     for claim in claims:
-        if claim.token not in tokens and _key(claim) not in by_key:
+        if claim.token not in tokens and _key(claim) not in by_key and not _later(claim, reference):
             found.add("missing_fills", -claim.worth(definition), 1)
     _strays(found, strays, claims, definition)
-    newer = {row.key for row in rows if reference.as_of is not None and row.first_at >= reference.as_of}
-    for key in newer:
-        found.add("after_reference", by_key[key].worth(definition), 1)
+    newer = _newer(found, rows, reference)
     old = [row for row in rows if row.key not in newer]
     if reference.itemized:
         _token_by_token(found, old, told, definition)
@@ -126,6 +132,22 @@ def explain(
     _rest(found, rows, reference, len(claims) if reference.itemized else 0)
     assert sum(found.parts.values()) == found.delta, "the parts do not add up"
     return found
+
+
+def _newer(found: Explanation, rows: Sequence[Row], reference: Reference) -> set[Key]:
+    """Rows that the reference cannot know; those that it may know in part are counted, for whoever looks closer."""
+    if reference.as_of is None:
+        return set()
+    newer = [row for row in rows if row.first_at >= reference.as_of]
+    for row in newer:
+        found.add("after_reference", row.worth(reference.definition), 1)
+    found.straddling = sum(row.first_at < reference.as_of <= row.last_at for row in rows)
+    return {row.key for row in newer}
+
+
+def _later(claim: Claim, reference: Reference) -> bool:
+    """Whether a token was first touched after the moment of another source's figure."""
+    return reference.as_of is not None and claim.first_at is not None and claim.first_at >= reference.as_of
 
 
 def _key(claim: Claim) -> Key:
@@ -172,10 +194,17 @@ def _cause(row: Row, claim: Claim, difference: int) -> str:
         return "rounding"
     if not row.resolved and claim.settled:
         return "unresolved"
-    if claim.bought is not None and claim.bought > row.gained + slack:
+    held = row.net - row.transferred + row.fee_shares
+    if row.leftover < 0 or row.tracked > held + slack or (claim.bought or 0) > row.gained + slack:
         return "missing_fills"
+    if row.tracked < held - slack or (row.redeemed and claim.settled):
+        return "definition"
     if row.fees and abs(abs(difference) - row.fees) <= slack:
         return "fees"
+    if row.fee_shares and abs(difference) <= row.fee_shares + slack and not row.transferred:
+        return "fees"  # kept back in shares, which cannot be worth more than a dollar each
+    if not row.resolved and abs(row.avg_cost - claim.realized) <= slack:
+        return "prices"
     if row.transferred:
         return "transfers"
     if row.split or row.merged or row.converted:
@@ -201,12 +230,17 @@ Fit = tuple[str, int, str]
 def _fitting(left: int, bound: int, rows: Sequence[Row], definition: Definition) -> Sequence[Fit]:
     """The fewest known amounts that come to what is left, within the rounding; none when no choice of them does."""
     options = list(_options(rows, definition, bound))
-    choices = sorted(product(*options), key=lambda choice: sum(fit is not None for fit in choice))
+    choices = sorted(product(*options), key=lambda choice: _rank([fit is not None for fit in choice]))
     for choice in choices:
         chosen = [fit for fit in choice if fit is not None]
         if chosen and abs(left - sum(amount for _, amount, _ in chosen)) <= bound:
             return chosen
     return ()
+
+
+def _rank(used: Sequence[bool]) -> tuple[int, list[bool]]:
+    """Few before many, and the causes in their order: another definition is the last that is thought of."""
+    return sum(used), [not each for each in used]
 
 
 def _options(rows: Sequence[Row], definition: Definition, bound: int) -> Iterator[list[Fit | None]]:

@@ -137,7 +137,10 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a reference says of one token of a wallet, before fees. `outcome` is None where it does not know it."""
+    """What a reference says of one token of a wallet, before fees; `first_at` in unix seconds.
+
+    `outcome`, `bought` and `first_at` are None where it does not know them.
+    """
 
     wallet: str
     token: str
@@ -147,6 +150,7 @@ class Claim:
     realized: int
     total: int
     bought: int | None = None
+    first_at: int | None = None
 
     @property
     def settled(self) -> bool:
@@ -228,5 +232,17 @@ def read_claim(found: Mapping[str, Any]) -> Claim:
 
 
 def plain(each: Row | Stray | Claim) -> dict[str, Any]:
-    """As JSON; the readers above take it back."""
-    return asdict(each)
+    """As JSON, without what a row mostly lacks; `filled` and the readers above take it back."""
+    blank = _blank(type(each))
+    return {name: value for name, value in asdict(each).items() if name not in blank or value != blank[name]}
+
+
+def filled(kind: type[Row | Stray | Claim], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `plain` made, with what it left out."""
+    return {**_blank(kind), **found}
+
+
+def _blank(kind: type[Row | Stray | Claim]) -> dict[str, Any]:
+    """Zero for numbers, None where that is the default, nothing for texts and lists."""
+    blank: dict[str, Any] = {each.name: None if each.default is None else 0 for each in fields(kind)}
+    return blank | {name: "" for name in _TEXTS if name in blank} | ({"numerators": ()} if kind is Row else {})

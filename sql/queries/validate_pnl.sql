@@ -134,7 +134,8 @@ SELECT
   p.wallet AS wallet, toString(p.token_id) AS token,
   if(m.condition_id_norm = '', p.condition_id_norm, m.condition_id_norm) AS condition,
   if(m.condition_id_norm = '', p.outcome_index, toNullable(m.outcome_index)) AS outcome,
-  p.status AS status, p.realized AS realized, p.total AS total, p.bought AS bought, p.api_version AS api_version
+  p.status AS status, p.realized AS realized, p.total AS total, p.bought AS bought, toUnixTimestamp(p.first_at) AS first_at,
+  p.api_version AS api_version
 FROM (
   SELECT
     wallet, token_id,
@@ -145,6 +146,7 @@ FROM (
     argMax(ifNull(w.total_pnl_micro, ifNull(w.realized_pnl_micro, 0) + ifNull(w.unrealized_pnl_micro, 0)),
            w.inserted_at) AS total,
     argMax(w.total_size_micro, w.inserted_at) AS bought,
+    min(w.first_entry_at) AS first_at,
     max(w.api_version) AS api_version
   FROM {production:Identifier}.wallet_positions_api AS w
   WHERE wallet IN {wallets:Array(String)}

@@ -63,7 +63,13 @@ async def test_a_wallet_that_is_right(config: Config, warehouse: Warehouse) -> N
 
 async def test_wallets_of_an_owner_are_one_person(config: Config, warehouse: Warehouse) -> None:
     owner = "0x" + "cc" * 20
-    pair = {"user_eoa": owner, "proxy_wallet": ANNA, "wallet_type": "safe", "evidence": "create2", "source": "test"}
+    pair: dict[str, object] = {
+        "user_eoa": owner,
+        "proxy_wallet": ANNA,
+        "wallet_type": "safe",
+        "evidence": "create2",
+        "source": "test",
+    }
     await put(warehouse, "production.pm_user_proxy_wallets", [pair])
     await put_world(warehouse)
     await build(warehouse, config)
