@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Where = Annotated[Path, typer.Argument(help="The file to write: .parquet, .csv or .csv.gz.")]
 Format = Annotated[str | None, typer.Option("--format", help="parquet or csv; default: by the file's ending.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there, once the new one is whole.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,21 +37,24 @@ def fills(
     wallet: Annotated[str, typer.Option("--wallet", help="Fills of this address' own orders.")] = "",
     condition: Annotated[str, typer.Option("--condition", help="Fills of this market's tokens.")] = "",
     token: Annotated[str, typer.Option("--token", help="Fills of this token.")] = "",
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write fills to a file, all or those of a time, wallet, market or token."""
     wanted = wanted_of(since, until, wallet, condition, token, time.time())
-    _export(config_of(ctx), "fills", path, fmt, wanted, as_json)
+    _export(config_of(ctx), "fills", path, fmt, wanted, force, as_json)
 
 
-def token_map(ctx: typer.Context, path: Where, fmt: Format = None, as_json: AsJson = False) -> None:
+def token_map(
+    ctx: typer.Context, path: Where, fmt: Format = None, force: Force = False, as_json: AsJson = False
+) -> None:
     """Write the map from tokens to markets and outcomes to a file."""
-    _export(config_of(ctx), "token_map", path, fmt, None, as_json)
+    _export(config_of(ctx), "token_map", path, fmt, None, force, as_json)
 
 
-def markets(ctx: typer.Context, path: Where, fmt: Format = None, as_json: AsJson = False) -> None:
+def markets(ctx: typer.Context, path: Where, fmt: Format = None, force: Force = False, as_json: AsJson = False) -> None:
     """Write the markets to a file."""
-    _export(config_of(ctx), "markets", path, fmt, None, as_json)
+    _export(config_of(ctx), "markets", path, fmt, None, force, as_json)
 
 
 def wanted_of(since: str | None, until: str | None, wallet: str, condition: str, token: str, now: float) -> Wanted:
@@ -83,19 +87,19 @@ def _hex(option: str, text: str, digits: int, prefix: str) -> str:
 
 
 def _export(
-    config: Config, dataset: Dataset, path: Path, fmt: str | None, wanted: Wanted | None, as_json: bool
+    config: Config, dataset: Dataset, path: Path, fmt: str | None, wanted: Wanted | None, force: bool, as_json: bool
 ) -> None:
-    found = run_async(_run(config, dataset, path, fmt, wanted))
+    found = run_async(_run(config, dataset, path, fmt, wanted, force))
     if as_json:
         return emit_json(found.document())
     say(f"{found.path}: {found.rows:,} rows, {found.bytes:,} bytes of {found.format}")
 
 
-async def _run(config: Config, dataset: Dataset, path: Path, fmt: str | None, wanted: Any) -> Exported:
+async def _run(config: Config, dataset: Dataset, path: Path, fmt: str | None, wanted: Any, force: bool) -> Exported:
     from backfill.stages.export import export
     from backfill.warehouse.client import open_warehouse
     from backfill.warehouse.migrate import migrate_up
 
     async with open_warehouse(config) as warehouse:
         await migrate_up(warehouse)
-        return await export(warehouse, dataset, path, fmt=fmt, wanted=wanted, note=note)
+        return await export(warehouse, dataset, path, fmt=fmt, wanted=wanted, force=force, note=note)

@@ -90,14 +90,19 @@ async def export(
     *,
     fmt: str | None = None,
     wanted: Wanted | None = None,
+    force: bool = False,
     note: Callable[[str], None] = lambda _: None,
 ) -> Exported:
-    """Write a table, or what of the fills is wanted, to a file; one that is there is replaced by the whole new one.
+    """Write a table, or what of the fills is wanted, to a file.
+
+    Args:
+        force: a file that is there is replaced by the new one, once that is whole.
 
     Raises:
-        UsageError: see `format_of`; or the folder cannot be written to.
+        UsageError: see `format_of`; a file is there already; or the folder cannot be written to.
     """
     kind = format_of(path, fmt)
+    _check_free(path, force)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,11 +114,16 @@ async def export(
         beside.rename(path)
         files.sync_folder(path.parent)
     except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", where=str(path)) from None
+        raise UsageError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
     finally:
         with suppress(FileNotFoundError):
             beside.unlink()
     return Exported(str(path), kind, rows, size)
+
+
+def _check_free(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise UsageError("is there already", where=str(path), remedy="--force replaces it")
 
 
 async def _written(

@@ -7,6 +7,8 @@ WHERE timestamp >= toDateTime({since:UInt32}, 'UTC') AND timestamp < toDateTime(
   AND ({token:String} = '' OR token_id = toUInt256OrZero({token:String}))
   AND ({condition:String} = '' OR token_id IN (
     SELECT token_id FROM {production:Identifier}.ctf_token_map WHERE condition_id_norm = {condition:String}
+    UNION ALL
+    SELECT arrayJoin(token_ids) FROM {production:Identifier}.markets WHERE condition_id_norm = {condition:String}
   ))
 GROUP BY first_byte
 ORDER BY first_byte
@@ -26,6 +28,8 @@ WHERE clob_fills.token_id BETWEEN {low:UInt256} AND {high:UInt256}
   AND ({token:String} = '' OR clob_fills.token_id = toUInt256OrZero({token:String}))
   AND ({condition:String} = '' OR clob_fills.token_id IN (
     SELECT token_id FROM {production:Identifier}.ctf_token_map WHERE condition_id_norm = {condition:String}
+    UNION ALL
+    SELECT arrayJoin(token_ids) FROM {production:Identifier}.markets WHERE condition_id_norm = {condition:String}
   ))
 ORDER BY clob_fills.token_id, clob_fills.timestamp, fill_id
 SETTINGS date_time_output_format = 'iso', format_csv_null_representation = '', output_format_parquet_string_as_string = 1

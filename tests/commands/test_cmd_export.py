@@ -220,6 +220,15 @@ def test_a_file_that_is_there_stays_when_the_export_fails(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(stage._Csv, "add", full)
-    answer = project.call("export", "fills", str(path))
+    answer = project.call("export", "fills", str(path), "--force")
     assert answer.code == 2 and "No space left" in answer.err
     assert path.read_text() == "before" and [each.name for each in Path(project.root).glob(".*.tmp")] == []
+
+
+def test_a_file_that_is_there_is_replaced_only_when_told_to(project: Project, filled: Ask) -> None:
+    path = project.root / "fills.csv"
+    path.write_text("before")
+    answer = project.call("export", "fills", str(path))
+    assert answer.code == 2 and "--force" in answer.err and path.read_text() == "before"
+    assert project.call("export", "fills", str(path), "--force", "--json").json["rows"] == 40
+    assert path.read_text().count("\n") == 41
