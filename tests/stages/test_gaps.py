@@ -52,9 +52,11 @@ class Filled(NamedTuple):
         """Do what a gap says, by its words; for further tokens in one go."""
         program, verb, dataset, *words = shlex.split(command)
         assert (program, verb) == ("backfill", "run")
-        options = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
-        tokens = [options.pop("token"), *tokens] if "token" in options else []
-        wish = asdict(wish_of(dataset, **options, tokens=tokens))
+        options: dict[str, Any] = {
+            name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)
+        }
+        named = [options.pop("token"), *tokens] if "token" in options else []
+        wish = asdict(wish_of(dataset, **options, tokens=named))
         outcome = await run(self.config, self.warehouse, dataset, **wish)
         assert not outcome.problems
 
