@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS: dict[str, set[str]] = {
     "backfill/stages/checkup.py": {"app"},  # doctor reads the plan the way a run does
     "backfill/commands/demo.py": {"simulator"},
+    "backfill/commands/demo_profit.py": {"simulator"},
     "backfill/commands/simulate.py": {"simulator"},
 }
 

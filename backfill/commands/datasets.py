@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backfill.log import Logger
     from backfill.runs import Outcome, Run
     from backfill.stages.planning import Wish
+    from backfill.warehouse.client import Warehouse
 
 HELP = {
     "markets": "Every market: condition, question, labels, tags, dates, fees. The others are planned from this list.",
@@ -38,6 +39,7 @@ NEXT = {
     "transfers": "backfill gaps",
 }
 
+Then = Callable[["Config", "Warehouse", "Logger"], Coroutine[Any, Any, None]]
 TrackName = Annotated[str | None, typer.Option("--track", help="Run this track alone.")]
 Since = Annotated[
     str | None, typer.Option("--since", help="From here on: ISO 8601, unix seconds, or an age (24h, 7d).")
@@ -165,8 +167,9 @@ async def session(
     anew: bool,
     again: str,
     outcomes: list[Outcome],
+    then: Then | None = None,
 ) -> None:
-    """Run datasets one after the other in one process, and raise what decides the exit code."""
+    """Run datasets one after the other in one process, `then` what follows, and raise what decides the exit code."""
     from backfill.app import RunFile, new_run_id, ready_warehouse
     from backfill.engine.stop import StopSignal, on_signals
     from backfill.log import configure
@@ -187,6 +190,9 @@ async def session(
                         config, warehouse, dataset, wish, log, run_id, stop, bars(live), file.phase, workers, anew
                     )
                     await _one(made, outcomes, log)
+                if then is not None and not stop.stopping:
+                    file.phase("derive")
+                    await stop.unless(then(config, warehouse, log))
         finally:
             file.phase("ended")
             log.info("run_ended", datasets=[outcome.dataset for outcome in outcomes])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DOES_NOT_HOLD = 3
 BLOWS = (("run", 0.3), ("warehouse", 0.55), ("run", 0.8))
 """Who is killed, once so much of the plan is asked."""
+UPSTREAMS = ("dome", "goldsky", "data_api", "gamma", "clob", "polygon")
 BATCHES = {"dome_batch": 10, "goldsky_batch": 40}
 LIES = 0.01
 FAULTS = 3
@@ -119,7 +120,8 @@ def _play(lab: Lab, tokens: int, seed: int, kill: bool) -> Report:
         story.prepare()
         story.ask()
         story.finish()
-    story.compare()
+        story.compare()
+        story.earn()
     story.report.seconds["in all"] = time.monotonic() - begun
     return story.report
 
@@ -135,6 +137,7 @@ class Story:
     world: World = field(init=False)
     report: Report = field(init=False)
     lies: dict[str, dict[int, str]] = field(init=False)
+    profits: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         from backfill.commands.demo_report import Report
@@ -150,9 +153,11 @@ class Story:
 
     def prepare(self) -> None:
         """Import what is there, and plan what is to be asked."""
-        wallets = {f"wallet {number}": address for number, address in enumerate(self.world.wallets, 1)}
-        urls = {"dome": self.simulator.dome_url, "goldsky": self.simulator.goldsky_url}
-        self.lab.configure({**urls, **BATCHES}, wallets, self.simulator.env)
+        from backfill.commands.demo_profit import expectations
+
+        self.profits = expectations(self.world)
+        urls = {name: self.simulator.ready[f"{name}_url"] for name in UPSTREAMS}
+        self.lab.configure({**urls, **BATCHES}, self.profits, self.simulator.env)
         for kind, key in (("fills", "fills"), ("token-map", "token_map")):
             found = self._command("import", kind, self.simulator.ready[key], "--json").document
             note(f"  {found.get('read', 0):,} rows read, {found.get('inserted', 0):,} inserted")
@@ -213,7 +218,7 @@ class Story:
         return self._start_run()
 
     def finish(self) -> None:
-        """Merge and verify; then the upstreams have their say about our manners."""
+        """Merge and verify."""
         self.report.merge = found = self._command("merge", "--json").document
         note(f"  {found.get('added', 0):,} added, {sum(found.get('disproven', {}).values()):,} disproven and kept out")
         self.report.merge.pop("conflict_rows", None)
@@ -221,6 +226,13 @@ class Story:
         unmapped = self.report.verify.pop("unmapped", [])
         self.report.unmapped = len(unmapped)
         note(f"  {'passed' if self.report.verify.get('passed') else 'NOT passed'}, {len(unmapped):,} tokens unmapped")
+
+    def earn(self) -> None:
+        """The rest of the history, and the profits; then the upstreams have their say about our manners."""
+        from backfill.commands import demo_profit
+
+        demo_profit.tell(self.report.money, self._command, self.profits, note)
+        demo_profit.compare(self.report.money, demo_profit.facts(self.world), self._rows("demo_fills"))
         self.report.upstreams = self.simulator.summary()
 
     def compare(self) -> None:
@@ -230,7 +242,7 @@ class Story:
         from backfill.commands.demo_report import compare
 
         _heading("compare the map with the truth, row by row")
-        rows = self._rows()
+        rows = self._rows("demo_map")
         found = ((int(row["token_id"]), row["condition_id_norm"], int(row["outcome_index"])) for row in rows)
         self.report.comparison = compare(self._expected(), found)
         self.report.sources = dict(Counter(row["source"] for row in rows))
@@ -246,7 +258,7 @@ class Story:
                 right = self.world.truth[token]
                 yield token, right.condition, right.outcome_index
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def _rows(self, query: str) -> list[dict[str, Any]]:
         from backfill import config
         from backfill.commands.common import run_async
         from backfill.warehouse import queries
@@ -254,7 +266,7 @@ class Story:
 
         async def read() -> list[dict[str, Any]]:
             async with open_warehouse(config.load(self.lab.config, {})) as warehouse:
-                return await warehouse.fetch(queries.load("demo_map"))
+                return await warehouse.fetch(queries.load(query))
 
         return run_async(read())
 

@@ -53,8 +53,11 @@ batch = {goldsky_batch}
 """
 WALLET = """
 [[baseline_wallets]]
-name = "{name}"
+name = "wallet {number}"
 address = "{address}"
+expected_pnl_usd = {profit}
+source = "cash"
+tolerance = 0.000001
 """
 
 
@@ -148,10 +151,15 @@ class Lab:
         """The config file that the commands are given."""
         return self.folder / "config.toml"
 
-    def configure(self, values: Mapping[str, object], wallets: Mapping[str, str], env: Mapping[str, str]) -> None:
-        """Write the config file; `wallets` are addresses by name, `env` holds the pretend key."""
-        named = (WALLET.format(name=name, address=address) for name, address in wallets.items())
-        self.config.write_text(CONFIG.format(**values) + "".join(named))
+    def configure(self, values: Mapping[str, object], wallets: Mapping[str, int], env: Mapping[str, str]) -> None:
+        """Write the config file; `wallets` are expected profits by address, in micro-dollars; `env` has the keys."""
+        from backfill.commands import demo_profit
+
+        named = (
+            WALLET.format(number=number, address=address, profit=f"{profit / 10**6:.6f}")
+            for number, (address, profit) in enumerate(wallets.items(), 1)
+        )
+        self.config.write_text((CONFIG + demo_profit.CONFIG).format(**values) + "".join(named))
         self.env = env
         (self.folder / "said").mkdir()
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from backfill.commands.demo_profit import Money
+from backfill.commands.demo_profit import lines as money_lines
+
 Answer = tuple[int, str, int]
 """Token, condition, outcome index."""
 FALSE = frozenset({"swapped", "other_condition"})
@@ -104,6 +107,7 @@ class Report:
     upstreams: dict[str, Any] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    money: Money = field(default_factory=Money)
 
     def claims(self) -> list[tuple[str, bool]]:
         """What the demo is there to show, and whether it was so."""
@@ -116,6 +120,7 @@ class Report:
             ("no request window was exceeded", bool(windows) and not any(windows)),
             ("every gate passed", bool(self.verify.get("passed"))),
             ("every planted fault was caught", bool(caught) and all(caught)),
+            *self.money.claims(),
         ]
 
     @property
@@ -150,6 +155,7 @@ def lines(report: Report) -> list[str]:
         _line("put in on purpose", _faults(report.upstreams)),
         *_gates(report.verify),
         _line("truth", _truth(report.comparison)),
+        *money_lines(report.money, _line),
         _line("time", _times(report.seconds)),
     ]
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backfill.commands.common import AsJson, config_of, run_async
+from backfill.commands.common import AsJson, config_of, note, run_async
 
 if TYPE_CHECKING:
+    from backfill.config import Config
+    from backfill.log import Logger
     from backfill.runs import Outcome
+    from backfill.warehouse.client import Warehouse
 
 ORDER = ("markets", "derive", "fills", "payouts", "activity", "transfers")
 """Each builds on those before it."""
@@ -30,7 +33,8 @@ def sync(
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=1024)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring everything up to date: markets, their tokens, fills, payouts, activity, transfers, and what follows."""
+    """Bring everything up to date: markets, their tokens, fills, payouts, activity, transfers; then the token map,
+    positions, profits and leaderboards."""
     from backfill.commands.datasets import report, session, wish_of
 
     config = config_of(ctx)
@@ -38,9 +42,26 @@ def sync(
     wishes = [(name, wish_of(name, since=None if since == "last" else since)) for name in chosen]
     outcomes: list[Outcome] = []
     try:
-        run_async(session(config, wishes, workers, False, "backfill sync", outcomes))
+        run_async(session(config, wishes, workers, False, "backfill sync", outcomes, then))
     finally:
         report(outcomes, as_json)
+
+
+async def then(config: Config, warehouse: Warehouse, log: Logger) -> None:
+    """What is derived from the datasets."""
+    from backfill.app import MERGE_LOCK
+    from backfill.commands.leaderboard import WORDS, gates_of
+    from backfill.engine.checkpoint import lock_path
+    from backfill.files import held
+    from backfill.stages import leaderboard
+    from backfill.stages.merge import run_merge
+    from backfill.stages.rebuild import rebuild
+
+    with held(lock_path(config.run.checkpoint_dir, MERGE_LOCK), what="merge"):
+        await run_merge(warehouse, log)
+    await rebuild(warehouse, config, log, note=note)
+    theta = leaderboard.read_theta("0")
+    await leaderboard.build(warehouse, config, log, leaderboard.Wish(WORDS, theta, None, gates_of(config)), note=note)
 
 
 def _chosen(only: list[str] | None) -> tuple[str, ...]:

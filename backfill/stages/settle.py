@@ -1,9 +1,8 @@
 """What the tracks have staged becomes what others read: one row for each fact, the best source's.
 
 Two ways. Facts that never change (transfers, events) are added, and only those that are not there yet, or there from a
-worse source. Facts that do
-(markets, payouts, wallets, positions) are put together beside the table and swapped in, so that nobody ever sees half
-of them, or two of one. Either way doing it twice is doing it once.
+worse source. Facts that do (markets, payouts, wallets, positions) are put together beside the table and swapped in, so
+that nobody ever sees half of them, or two of one. Either way doing it twice is doing it once.
 """
 
 from __future__ import annotations
@@ -69,6 +68,7 @@ async def alone(config: Config, dataset: str, log: Logger) -> AsyncIterator[None
 
 async def settle(dataset: str, warehouse: Warehouse, log: Logger, *, wallets: Sequence[str] = ()) -> dict[str, Any]:
     """Do it; the number of rows before and after. `wallets` are those whose positions were read to their end."""
+    await _let_orphans_end(warehouse, log)
     before = await rows_of(dataset, warehouse)
     match dataset:
         case "fills":
@@ -86,6 +86,16 @@ async def settle(dataset: str, warehouse: Warehouse, log: Logger, *, wallets: Se
     told = {"table": TABLES.get(dataset), "rows_before": before, "rows": await rows_of(dataset, warehouse)}
     log.info("settled", dataset=dataset, **told)
     return told
+
+
+async def _let_orphans_end(warehouse: Warehouse, log: Logger) -> None:
+    """A statement of a settling that was killed may still be running, and its rows would come beside ours."""
+    told = False
+    while int(await warehouse.fetch_value(queries.load("settles_still_running"))):
+        if not told:
+            log.warning("waiting", what="a statement of an earlier settling is still running")
+        told = True
+        await asyncio.sleep(WAIT_S)
 
 
 async def rows_of(dataset: str, warehouse: Warehouse) -> int | None:

@@ -275,3 +275,9 @@ WHERE d.market_slug IS NULL AND m.market_slug IS NOT NULL
 
 -- name: count_rows
 SELECT count() AS rows FROM {production:Identifier}.{table:Identifier}
+
+-- name: settles_still_running
+-- Statements of a settling whose client was killed: the server may still be busy with them.
+SELECT count()
+FROM system.processes
+WHERE match(query, '(?s)^(\\s|--[^\\n]*\\n)*(INSERT INTO|DELETE FROM|OPTIMIZE|ALTER).*(markets_next|resolutions_next|wallets_next|[.]positions_next|wallet_metadata_next|resolutions_external_ingest|[.]erc1155_transfers\\s|[.]ctf_activity\\s)')
