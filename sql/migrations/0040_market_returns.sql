@@ -38,8 +38,7 @@ CREATE TABLE IF NOT EXISTS {analytics:Identifier}.wallet_market_returns
     return Nullable(Decimal(38, 9)) COMMENT 'realized / cost, cut off; NULL where nothing went in',
     trades UInt64 COMMENT 'fills of orders of the owner',
     first_activity DateTime('UTC') COMMENT 'of fills, events and transfers in this market',
-    last_activity DateTime('UTC') COMMENT 'of fills, events and transfers in this market',
-    INDEX by_condition condition_id_norm TYPE bloom_filter GRANULARITY 1
+    last_activity DateTime('UTC') COMMENT 'of fills, events and transfers in this market'
 )
 ENGINE = MergeTree
 ORDER BY (owner, condition_id_norm)

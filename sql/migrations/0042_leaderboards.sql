@@ -59,7 +59,8 @@ CREATE TABLE IF NOT EXISTS {analytics:Identifier}.leaderboard_omega
     enough_markets UInt8 COMMENT 'gate: markets',
     enough_coverage UInt8 COMMENT 'gate: mapping and payouts, see wallet_coverage_metrics',
     eligible UInt8 COMMENT 'all three gates',
-    built_at DateTime('UTC') DEFAULT now() COMMENT 'when this row was computed'
+    built_at DateTime('UTC') DEFAULT now() COMMENT 'when this row was computed',
+    INDEX by_wallet wallet TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = MergeTree
 ORDER BY (period, category, rank)
@@ -94,7 +95,8 @@ CREATE TABLE IF NOT EXISTS {analytics:Identifier}.leaderboard_whales
     enough_markets UInt8 COMMENT 'gate: markets',
     enough_coverage UInt8 COMMENT 'gate: mapping and payouts, see wallet_coverage_metrics',
     eligible UInt8 COMMENT 'all three gates',
-    built_at DateTime('UTC') DEFAULT now() COMMENT 'when this row was computed'
+    built_at DateTime('UTC') DEFAULT now() COMMENT 'when this row was computed',
+    INDEX by_wallet wallet TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = MergeTree
 ORDER BY (period, category, rank)
