@@ -42,6 +42,7 @@ OF_SOME = ("clob_fills",)
 TIMED = {"fills": "clob_fills", "transfers": "erc1155_transfers"}
 """Datasets in which an hour without a row is strange, and their tables."""
 STAGED = {"fills": "clob_fills_v2", "transfers": "erc1155_transfers_v2"}
+MERGE = "backfill merge-fills"
 ORDER = ("blocks", "all", "token", "condition")
 """Which track is asked again about a stretch of time: one that needs few requests for it."""
 
@@ -281,7 +282,7 @@ class _Search:
     def _unmerged_token(self, row: Mapping[str, Any], merged: bool) -> Gap:
         rows, track, start, end = int(row["rows"]), str(row["track"]), int(row["low"]), int(row["high"])
         if not merged or int(row["fresh"]) == rows:
-            asked = command("fills")  # the merge at its end takes them
+            asked = MERGE  # it takes them without being asked for them again
         else:
             asked = command("fills", track, token=row["key"] if track == COUNTED else "", since=start, until=end)
         detail = f"{rows:,} rows staged by {track}, but not in production"

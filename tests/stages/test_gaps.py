@@ -17,11 +17,13 @@ from backfill.config import Config
 from backfill.errors import UsageError
 from backfill.simulator.server import Simulator
 from backfill.stages import holes
-from backfill.stages.gaps import COUNTED, Gap, find_gaps
+from backfill.stages.fills import merge_fills
+from backfill.stages.gaps import COUNTED, MERGE, Gap, find_gaps
 from backfill.stages.holes import HOUR, between, blocks_within, outside, silences
 from backfill.tracks import goldsky_fills
 from backfill.tracks.track import Window
 from backfill.warehouse.client import Warehouse
+from tests.quiet import Kept
 from tests.stages.planted import put, put_fills, token
 from tests.stages.rerun import project, rows, run, simulator
 
@@ -50,6 +52,9 @@ class Filled(NamedTuple):
 
     async def obey(self, command: str, *tokens: str) -> None:
         """Do what a gap says, by its words; for further tokens in one go."""
+        if command == MERGE:
+            await merge_fills(self.warehouse, Kept())
+            return
         program, verb, dataset, *words = shlex.split(command)
         assert (program, verb) == ("backfill", "run")
         options: dict[str, Any] = {
@@ -160,7 +165,10 @@ async def test_a_source_that_counts_what_it_does_not_show_is_believed_when_it_wa
     )  # fmt: skip
     (gap,) = await filled.gaps()
     assert (gap.kind, gap.key, gap.rows) == ("short", row["key"], 2)
+    reached = f"SELECT toString(covered_from) FROM cascadian_clean.data_sync_status FINAL WHERE source = '{COUNTED}'"
+    before = await filled.warehouse.fetch_value(reached)
     await filled.obey(gap.command)
+    assert await filled.warehouse.fetch_value(reached) == before, "what one token was asked for is not all"
     assert await filled.gaps() == []
     assert [(gap.kind, gap.key, gap.rows) for gap in await filled.believed()] == [("short", row["key"], 2)]
 
@@ -193,7 +201,7 @@ async def test_rows_that_production_lost_while_it_grew_are_merged_again(filled: 
         "unmerged",
         row["key"],
         int(row["rows"]),
-        "backfill run fills",
+        MERGE,
     )
     (known,) = [int(each["key"]) for each in await filled.warehouse.fetch(
         "SELECT toString(token_ids[1]) AS key FROM polymarket.markets WHERE notEmpty(token_ids) LIMIT 1"
@@ -204,6 +212,14 @@ async def test_rows_that_production_lost_while_it_grew_are_merged_again(filled: 
     await filled.obey(gap.command)
     assert await filled.gaps() == []
     assert set(whole) <= set(await filled.fills())
+
+
+async def test_what_is_only_not_merged_is_merged_without_asking_anyone(filled: Filled) -> None:
+    whole = await filled.fills()
+    await filled.lose("polymarket.clob_fills", "cityHash64(fill_id) % 3 = 0")
+    assert {(gap.kind, gap.command) for gap in await filled.gaps()} == {("unmerged", MERGE)}
+    await filled.obey(MERGE)
+    assert await filled.fills() == whole and await filled.gaps() == []
 
 
 async def test_transfers_that_are_staged_only_are_found(filled: Filled) -> None:
@@ -258,6 +274,25 @@ async def test_hours_without_a_fill_are_a_gap_until_they_were_asked_for_again(
     await put_read(warehouse, "second", 15 * HOUR, 15 * HOUR + 3 * HOUR // 2)
     found = await find_gaps(config, warehouse)
     assert found.gaps == [] and [gap.kind for gap in found.believed] == ["silent"]
+
+
+async def test_a_second_plan_for_a_few_tokens_does_not_make_a_silence_believed(
+    config: Config, warehouse: Warehouse
+) -> None:
+    config = since_the_beginning(config)
+    await put_hours(warehouse, 72, range(30, 33), 60)
+    await warehouse.execute("TRUNCATE TABLE staging.covered_windows")
+    await warehouse.execute("TRUNCATE TABLE cascadian_clean.data_sync_status")
+    whole = {"covered_from": T0, "covered_to": T0 + 72 * HOUR}
+    status: dict[str, object] = {"dataset": "fills", "source": COUNTED, "complete": 1, "note": "", **whole}
+    await put(warehouse, "analytics.data_sync_status", [status])
+    read: dict[str, object] = {"dataset": "fills", "source": COUNTED, "kind": "token", "unit": 0, **whole}
+    await put(warehouse, "staging.covered_windows", [{**read, "plan_id": "1", "key": str(token(n))} for n in range(4)])
+    again = {**read, "plan_id": "2", "covered_from": T0 + 29 * HOUR}
+    await put(warehouse, "staging.covered_windows", [{**again, "key": str(token(0))}])
+    assert [gap.kind for gap in (await find_gaps(config, warehouse)).gaps] == ["silent"]
+    await put(warehouse, "staging.covered_windows", [{**again, "key": str(token(1))}])
+    assert (await find_gaps(config, warehouse)).gaps == []
 
 
 async def test_quiet_hours_in_a_quiet_time_are_nothing(config: Config, warehouse: Warehouse) -> None:
