@@ -39,13 +39,12 @@ from backfill.warehouse.patience import patiently
 
 T = TypeVar("T")
 
-PORTION = 250_000
+PORTION = 150_000
 """Fresh rows that are compared at once."""
 MOST_REPLACED = 1_000_000
 """Rows that a merge takes out of production without being told to."""
 FEW = 8
 """A portion with fewer than one fresh row in so many is read otherwise."""
-REMOVED_AT_ONCE = 50_000
 LINES_AT_ONCE = 20_000
 WAIT_S = 0.5
 NOTICE_EVERY = 60
@@ -206,22 +205,17 @@ class _FillMerge:
     async def _replace(self, leaving: int, coming: int) -> None:
         if leaving:
             self.log.info("fills_replaced", rows=leaving)
-        last: tuple[str, str] | None = ("0", "")
-        while leaving and last:
-            last = await self._patient(partial(self._remove, last))
+            for low, high in await self._patient(self._ranges):
+                await self._patient(partial(self._do, "remove_fills", low=low, high=high))
         if coming:
             for portion in await self._patient(lambda: self._portions("import_spread", table="fill_arrivals")):
                 await self._patient(partial(self._do, "insert_arrivals", **portion.where))
 
-    async def _remove(self, after: tuple[str, str]) -> tuple[str, str] | None:
-        """The next rows leave production; the last of them, None when there was none left."""
-        following = {"token": int(after[0]), "fill": after[1], "most": REMOVED_AT_ONCE}
-        rows = await self.warehouse.fetch(queries.load("departures"), following)
-        if not rows:
-            return None
-        tokens, fills = [int(row["token_id"]) for row in rows], [str(row["fill_id"]) for row in rows]
-        await self._do("remove_fills", tokens=tokens, fills=fills)
-        return str(tokens[-1]), fills[-1]
+    async def _ranges(self) -> list[tuple[str, str]]:
+        """Ranges of tokens with about so many departures each."""
+        found = await self.warehouse.fetch(queries.load("import_spread"), {"table": "fill_departures"})
+        cut = portions_of({int(row["first_byte"]): int(row["rows"]) for row in found}, limit=PORTION)
+        return list(dict.fromkeys((portion.low, portion.high) for portion in cut))
 
     async def _end(self) -> int:
         if self.doubles:

@@ -285,19 +285,16 @@ SELECT count() FROM {staging:Identifier}.fill_departures FINAL
 -- How many rows production would get for it, and besides.
 SELECT count() FROM {staging:Identifier}.fill_arrivals FINAL
 
--- name: departures
--- The next of the rows to be replaced, in the order of the table they leave.
-SELECT token_id, fill_id
-FROM {staging:Identifier}.fill_departures FINAL
-WHERE (token_id, fill_id) > ({token:UInt256}, {fill:String})
-ORDER BY token_id, fill_id
-LIMIT {most:UInt64}
-
 -- name: remove_fills
--- Exactly these rows leave production: the n-th id of the n-th token.
+-- Exactly the noted rows of one range of tokens leave production. The server may go on with it after a crash, so the
+-- notes stay as they are until it has ended.
 DELETE FROM {production:Identifier}.clob_fills
-WHERE token_id IN {tokens:Array(UInt256)}
-  AND (token_id, fill_id) IN arrayZip({tokens:Array(UInt256)}, {fills:Array(String)})
+WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256}
+  AND (token_id, fill_id) IN (
+    SELECT token_id, fill_id
+    FROM {staging:Identifier}.fill_departures
+    WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256}
+  )
 
 -- name: insert_arrivals
 -- The better rows come in, unless they are there already.

@@ -479,7 +479,6 @@ async def test_it_waits_for_what_an_earlier_one_has_left_running(
 
 async def test_many_portions_come_to_the_same(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backfill.stages.fills.PORTION", 7)
-    monkeypatch.setattr("backfill.stages.fills.REMOVED_AT_ONCE", 5)
     monkeypatch.setattr("backfill.stages.fills.LINES_AT_ONCE", 3)
     facts = [
         Fact(hash32("tx", n // 2), hash32("or", n), token(n % 3), MAKERS[n % 3], "BUY", 10**6 + n, 10**5, n, 0, 1)
