@@ -374,6 +374,14 @@ class Gates(Section):
     reconcile_variance: Share = 0.01
 
 
+class Leaderboard(Section):
+    """Who is ranked: fills and resolved markets of a wallet, and the share of its fills that is understood."""
+
+    min_trades: Annotated[int, Field(ge=0)] = 20
+    min_markets: Annotated[int, Field(ge=0)] = 10
+    min_coverage: Share = 0.95
+
+
 class BaselineWallet(Section):
     """A wallet whose numbers are known from elsewhere; `expected_pnl_usd` in US dollars."""
 
@@ -415,6 +423,7 @@ class Config(Section):
     tracks: Tracks = Tracks()
     quality: Quality = Quality()
     gates: Gates = Gates()
+    leaderboard: Leaderboard = Leaderboard()
     baseline_wallets: tuple[BaselineWallet, ...] = ()
 
     @field_validator("baseline_wallets")

@@ -172,5 +172,9 @@ def lines(money: Money, line: Callable[[str, str], str]) -> list[str]:
         off = each["difference_micro"] / MICRO
         told.append(line("" if at else "profit", f"{each['wallet']}: {each['profit_usd']:>16} USD, off by {off:.6f}"))
     for at, row in enumerate(money.top):
-        told.append(line("" if at else "omega, all time", "  ".join(f"{key} {row[key]}" for key in list(row)[:5])))
+        text = (
+            f"{row['rank']}. {row['wallet']}: omega {row['omega'] or 'without a loss'}, "
+            f"{row['realized_pnl_usd']} USD in {row['markets']} markets"
+        )
+        told.append(line("" if at else "best by omega", text))
     return told

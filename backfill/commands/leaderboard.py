@@ -55,18 +55,13 @@ def _known(period: str) -> str:
 
 
 def gates_of(config: Config) -> Gates:
-    """The gates of the section [leaderboard], each with its default where the section does not say."""
+    """The gates of the section [leaderboard]."""
     from decimal import Decimal
 
     from backfill.stages.leaderboard import Gates
 
-    section = getattr(config, "leaderboard", None)
-    usual = Gates()
-    return Gates(
-        int(getattr(section, "min_trades", usual.min_trades)),
-        int(getattr(section, "min_markets", usual.min_markets)),
-        Decimal(str(getattr(section, "min_coverage", usual.min_coverage))),
-    )
+    section = config.leaderboard
+    return Gates(section.min_trades, section.min_markets, Decimal(str(section.min_coverage)))
 
 
 async def _build(config: Config, wish: Wish, dry_run: bool) -> Built:

@@ -15,6 +15,8 @@ import orjson
 import pytest
 
 from backfill.commands.demo_lab import MARKER, Lab, fresh_folder
+from backfill.commands.demo_profit import Money
+from backfill.commands.demo_profit import compare as compare_fills
 from backfill.commands.demo_report import Comparison, Refusals, Report, compare, lines, refusals
 from backfill.errors import TrackHeld
 
@@ -48,6 +50,20 @@ def processes_below(folder: Path) -> list[int]:
     return found
 
 
+def good_money(**changes: Any) -> Money:
+    profit = {"wallet": "0xa", "profit_usd": "1.5", "expected_micro": 1_500_000, "difference_micro": 0}
+    place = {"rank": 1, "wallet": "0xa", "omega": "2", "realized_pnl_usd": "1.5", "markets": 3}
+    values: dict[str, Any] = {
+        "fills_expected": 3,
+        "fills_found": 3,
+        "profits": [profit],
+        "passed": True,
+        "controls": [True],
+        "top": [place],
+    }
+    return Money(**{**values, **changes})
+
+
 def good_report(**changes: Any) -> Report:
     values: dict[str, Any] = {
         "folder": "there",
@@ -61,15 +77,17 @@ def good_report(**changes: Any) -> Report:
         "upstreams": {"dome": FIGURES},
         "codes": {"run tokens": 4, "merge": 0},
         "seconds": {"in all": 1.0},
+        "money": good_money(),
     }
     return Report(**{**values, **changes})
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(360)
 def test_the_demo_is_killed_goes_on_and_ends_with_exactly_the_truth(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     demo = started("--dir", str(folder), "--tokens", "1500", "--seed", "7", "--json", DOME_API_KEY="a-real-key")
-    out, err = demo.communicate(timeout=150)
+    out, err = demo.communicate(timeout=330)
     assert demo.returncode == 0, err
     report = orjson.loads(out)
     assert report["passed"] and all(claim["passed"] for claim in report["claims"])
@@ -77,6 +95,7 @@ def test_the_demo_is_killed_goes_on_and_ends_with_exactly_the_truth(tmp_path: Pa
     found = report["comparison"]
     assert found["expected"] == found["found"] > 1400 and not found["lost"] + found["wrong"] + found["doubled"]
     assert sum(each["false_told"] for each in report["refused"].values()) > 0
+    assert report["money"]["fills_found"] > 5000 and len(report["money"]["profits"]) == 4
     assert processes_below(folder) == []
     kept = [path for path in folder.rglob("*") if path.is_file() and path.suffix in {".jsonl", ".out", ".err", ".toml"}]
     assert not [path for path in kept if "a-real-key" in path.read_text(errors="replace")]
@@ -185,3 +204,36 @@ def test_each_claim_can_fail(claim: str, changes: dict[str, Any]) -> None:
 def test_kills_that_did_not_happen_are_not_counted_as_survived() -> None:
     report = good_report(kills_wanted=3, kills=[{"victim": "run", "pid": 1, "share": 0.3}])
     assert any("2 did not happen" in line for line in lines(report))
+
+
+def test_fills_are_compared_as_often_as_they_are_there() -> None:
+    fill = ("0x1", "0xa", "7", "BUY", 2, 1)
+    row = {"tx_hash": "0x1", "maker": "0xa", "token_id": "7", "side": "BUY", "shares_micro": "2", "usdc_micro": "1"}
+    for rows, found in (
+        ([row], (0, 0, 0)),
+        ([], (1, 0, 0)),
+        ([row, row], (0, 0, 1)),
+        ([{**row, "maker": "b"}], (1, 1, 0)),
+    ):
+        money = Money()
+        compare_fills(money, iter([fill]), rows)
+        assert (money.lost, money.extra, money.doubled) == found and money.exact is (found == (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lost": 1},
+        {"doubled": 1},
+        {"fills_expected": 0},
+        {"profits": []},
+        {"profits": [{"wallet": "0xa", "profit_usd": "1", "expected_micro": 0, "difference_micro": 10_000}]},
+        {"passed": False},
+        {"controls": [True, False]},
+        {"controls": []},
+        {"top": []},
+    ],
+)
+def test_a_profit_that_is_off_or_a_fill_that_is_lost_does_not_hold(changes: dict[str, Any]) -> None:
+    assert good_report().passed
+    assert not good_report(money=good_money(**changes)).passed
