@@ -110,7 +110,8 @@ def test_every_problem_is_named_at_once_with_key_value_and_what_was_expected(tmp
     )
     assert message.startswith(f"{tmp_path}/config.toml: 16 problems\n")
     for line in (
-        "nonsense: unknown key; expected one of run, warehouse, raw, sync, upstreams, tracks, quality, gates, leaderboard, baseline_wallets",
+        "nonsense: unknown key; expected one of run, warehouse, raw, sync, upstreams, tracks, quality, gates, "
+        "leaderboard, baseline_wallets",
         "run.split = \"evn\": expected 'even' or 'balanced'",
         "run.drain_s = -1: expected at least 0",
         "run.progress_interval_s = nan: expected a finite number",

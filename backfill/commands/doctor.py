@@ -11,7 +11,7 @@ from backfill.commands.common import AsJson, config_of, emit_json, run_async, sa
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backfill.stages.checkup import Check
+    from backfill.stages.probes import Check
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
 def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Check the config, the folders, the warehouse, the plan and each upstream; what is wrong comes with a remedy."""
     from backfill.errors import ConfigError
-    from backfill.stages.checkup import Check, run_checks
+    from backfill.stages.checkup import run_checks
+    from backfill.stages.probes import Check
 
     try:
         config = config_of(ctx)

@@ -4,7 +4,8 @@ Everything here is about the rows of one token in one transaction. Two rows with
 they are of the same order and say the same, or else when they have the same id. It goes by what they say first, because
 a source without log indexes keeps the *last* fill of an order in a transaction under the plain id, and the chain gives
 that id to the *first*. A row without an order hash is the same fill as one that says the same. The dollars may differ
-by a rounding, because some sources show a price instead. No row is the same fill as two rows of one source: the n-th like row needs an n-th partner.
+by a rounding, because some sources show a price instead. No row is the same fill as two rows of one source: the n-th
+like row needs an n-th partner.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def test_a_wrong_topic_is_found_without_asking_anybody(
     project: Project, upstreams: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = {**chain_abi.TOPICS, "order_filled_v2": chain_abi.TOPICS["order_filled_v1"]}
-    monkeypatch.setattr(probes.chain_abi, "check_topics", lambda check=chain_abi.check_topics: check(wrong))
+    monkeypatch.setattr(chain_abi, "check_topics", lambda check=chain_abi.check_topics: check(wrong))
     answer = project.call("doctor", "--json")
     assert (answer.code, set(failed(answer))) == (2, {"chain.topics"})
     assert "order_filled_v2" in failed(answer)["chain.topics"]["detail"]

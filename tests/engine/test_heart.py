@@ -84,7 +84,9 @@ class World:
     def bad_luck(self) -> bool:
         return self.dice.random() < self.trouble
 
-    async def fetch(self, request: Request, read: Callable[[bytes], Answered], *, beat: Worker, shrinks: bool) -> Answered:
+    async def fetch(
+        self, request: Request, read: Callable[[bytes], Answered], *, beat: Worker, shrinks: bool
+    ) -> Answered:
         beat("fetching")
         await asyncio.sleep(self.dice.uniform(0, 1))
         assert request.body is not None
@@ -220,7 +222,9 @@ class Script:
     def __init__(self, *steps: Any) -> None:
         self.steps, self.asked = list(steps), list[list[str]]()
 
-    async def fetch(self, request: Request, read: Callable[[bytes], Answered], *, beat: Worker, shrinks: bool) -> Answered:
+    async def fetch(
+        self, request: Request, read: Callable[[bytes], Answered], *, beat: Worker, shrinks: bool
+    ) -> Answered:
         assert request.body is not None
         self.asked.append(orjson.loads(request.body))
         step = self.steps.pop(0) if self.steps else None

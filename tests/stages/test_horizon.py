@@ -6,6 +6,7 @@ import datetime as dt
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -56,7 +57,7 @@ async def test_a_source_that_was_read_and_then_stands_still_or_goes_ends_the_run
 ) -> None:
     await rerun.run(config, warehouse, "markets")
     await rerun.run(config, warehouse, "payouts")
-    wish = {"wallets": (WALLET,)} if dataset in ("wallets", "positions") else {}
+    wish: dict[str, Any] = {"wallets": (WALLET,)} if dataset in ("wallets", "positions") else {}
     await rerun.run(config, warehouse, dataset, **wish)
     before = await covered(warehouse, dataset)
     await warehouse.execute("TRUNCATE TABLE polymarket.market_resolutions_final")

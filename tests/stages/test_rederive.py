@@ -17,11 +17,11 @@ from backfill.config import Config
 from backfill.engine.archive import MANIFEST, pages
 from backfill.engine.checkpoint import lock_path
 from backfill.engine.deadletters import DeadLetters
+from backfill.engine.model import Page
 from backfill.errors import StateError, TrackHeld
 from backfill.files import held
 from backfill.simulator.server import Simulator
 from backfill.simulator.world import World
-from backfill.stages import kept as kept_stage
 from backfill.stages import rederive as rederive_stage
 from backfill.stages.kept import home_of
 from backfill.stages.rederive import run_rederive
@@ -156,7 +156,7 @@ async def test_a_changed_lane_gives_changed_rows(
     def doubled(self: GoldskyPayouts, *args: Any) -> Any:
         page = parse(self, *args)
         lines = [orjson.dumps({**orjson.loads(line), "payout_denominator": 77}) for line in page.lines]
-        return kept_stage.Page(lines, page.asked, page.letters, page.next)
+        return Page(lines, page.asked, page.letters, page.next)
 
     monkeypatch.setattr(GoldskyPayouts, "parse", doubled)
     await run_rederive(config, warehouse, "payouts", Kept())
