@@ -1,6 +1,6 @@
 """The sample rows of docs/leaderboards.md, from the simulator's world through rebuild and leaderboard.
 
-`python -m tests.leaderboard.sample` writes them anew; test_docs.py says when that is due.
+`python -m tests.leaderboard.sample` writes them anew; test_leaderboard_docs.py says when that is due.
 """
 
 from __future__ import annotations
