@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fills(ctx: typer.Context, paths: Paths, dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Load fills: Goldsky events, Data API trades, or our own export, told apart by their columns."""
+    """Load fills: Goldsky events, Data API trades, poly_data, Dome, our own export; told apart by their columns."""
     _import(config_of(ctx), "fills", paths, dry_run, as_json)
 
 
@@ -61,7 +61,12 @@ async def _run(config: Config, what: What, paths: list[str], dry_run: bool) -> I
 
 def _print(report: ImportReport, data_dir: Path) -> None:
     for count in report.details:
-        numbers = ", ".join(f"{value:,} {name}" for name, value in count.document().items())
+        if count.passed_over:
+            note(f"{count.path}: passed over: {count.passed_over}")
+            continue
+        numbers = ", ".join(
+            f"{value:,} {name}" for name, value in count.document().items() if value or name != "skipped"
+        )
         say(f"{count.path} ({count.shape or 'empty'}): {numbers}")
     total = report.document()
     inserted = "would be inserted" if report.dry_run else "inserted"
@@ -69,5 +74,7 @@ def _print(report: ImportReport, data_dir: Path) -> None:
         f"{total['files']:,} files: {total['read']:,} rows read, {total['inserted']:,} {inserted}, "
         f"{total['duplicates']:,} were there already, {total['refused']:,} refused"
     )
+    if total["skipped"]:
+        say(f"{total['skipped']:,} rows say themselves that they are none (redemptions, splits and the like)")
     if report.refused and not report.dry_run:
         note(f"the refused rows and their reasons: backfill dead-letters list (kept below {data_dir})")

@@ -7,22 +7,30 @@ because the rows behind the tear would be missing without anybody knowing.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import gzip
 import io
 import json
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from backfill.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 _PARQUET_BATCH: Final = 8_192
 _LONGEST_FIELD: Final = 16 * 1024 * 1024
+
+
+class NotOurs(UsageError):
+    """A whole file, but none that an import knows what to do with."""
 
 
 class Record(NamedTuple):
@@ -70,8 +78,19 @@ def read(path: Path) -> Generator[Record, None, None]:
     Raises:
         UsageError: the file cannot be read, is torn, or is not what its ending says.
     """
-    try:
+    with readable(path):
         yield from _reader(path)
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What goes wrong with reading a file, in words for whoever named it.
+
+    Raises:
+        UsageError: the file cannot be read, is torn, or is not what its ending says.
+    """
+    try:
+        yield
     except (OSError, EOFError, zlib.error) as error:
         # gzip tells of a missing end only when it gets there, after it gave out everything before.
         _broken(path, f"cannot be read to its end: {error}")
@@ -79,16 +98,25 @@ def read(path: Path) -> Generator[Record, None, None]:
         _broken(path, f"not the text that its ending promises: {error}")
 
 
+def kind_of(path: Path) -> str:
+    """What a file's name says: parquet, csv, jsonl or json."""
+    return path.name.removesuffix(".gz").rpartition(".")[2]
+
+
 def _reader(path: Path) -> Iterator[Record]:
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".parquet"):
-        return _parquet(path)
-    if name.endswith(".csv"):
-        return _csv(path)
-    return _jsonl(path) if name.endswith(".jsonl") else _json(path)
+    match kind_of(path):
+        case "parquet":
+            return _parquet(path)
+        case "csv":
+            return _csv(path)
+        case "jsonl":
+            return _jsonl(path)
+        case _:
+            return _json(path)
 
 
-def _open(path: Path) -> IO[bytes]:
+def opened(path: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked."""
     return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
@@ -97,20 +125,39 @@ def _broken(path: Path, what: str) -> NoReturn:
 
 
 def _csv(path: Path) -> Iterator[Record]:
+    with opened(path) as raw:
+        yield from csv_rows(raw, path, [], 1)
+
+
+def csv_rows(raw: IO[bytes], path: Path, header: Sequence[str], number: int) -> Iterator[Record]:
+    """The rows of a CSV from where `raw` stands: at its beginning, or behind its header at the row with this number."""
     csv.field_size_limit(_LONGEST_FIELD)
-    with _open(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as lines:
+    with io.TextIOWrapper(raw, "utf-8" if header else "utf-8-sig", newline="") as lines:
         # Strict, so that a file that ends inside quotes is an error.
         rows = csv.reader(lines, strict=True)
-        header = next(rows, None)
-        if header is None:
-            return
-        if len(set(header)) != len(header):
-            _broken(path, "two columns have the same name")
-        for number, row in enumerate(rows, start=1):
-            if len(row) == len(header):
-                yield Record(number, dict(zip(header, row, strict=True)))
-            elif row:
-                yield Record(number, {}, f"{len(row)} values for {len(header)} columns", _joined(row))
+        if not header:
+            header = _distinct(next(rows, []), path)
+        for place, row in enumerate(rows if header else (), start=number):
+            if row:
+                yield csv_record(header, place, row)
+
+
+def csv_header(line: str, path: Path) -> list[str]:
+    """The columns that the first line of a CSV names."""
+    return _distinct(next(csv.reader([line], strict=True), []), path)
+
+
+def _distinct(header: list[str], path: Path) -> list[str]:
+    if len(set(header)) != len(header):
+        _broken(path, "two columns have the same name")
+    return header
+
+
+def csv_record(header: Sequence[str], number: int, row: list[str]) -> Record:
+    """A row of a CSV by the names of its columns."""
+    if len(row) == len(header):
+        return Record(number, dict(zip(header, row, strict=True)))
+    return Record(number, {}, f"{len(row)} values for {len(header)} columns", _joined(row))
 
 
 def _joined(row: list[str]) -> bytes:
@@ -120,14 +167,15 @@ def _joined(row: list[str]) -> bytes:
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
-    with _open(path) as lines:
+    with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             line = line.strip()
             if line:
-                yield _parsed(number, line)
+                yield parsed(number, line)
 
 
-def _parsed(number: int, line: bytes) -> Record:
+def parsed(number: int, line: bytes) -> Record:
+    """A line of JSON with every digit."""
     try:
         values = exact_json(line)
     except (ValueError, RecursionError) as error:
@@ -151,7 +199,7 @@ def _no_number(word: str) -> NoReturn:
 
 
 def _json(path: Path) -> Iterator[Record]:
-    with _open(path) as handle:
+    with opened(path) as handle:
         content = handle.read()
     try:
         document = exact_json(content)
@@ -164,26 +212,46 @@ def _json(path: Path) -> Iterator[Record]:
             yield Record(number, {}, "not a JSON object", json.dumps(values, default=str).encode())
 
 
+_LISTS: Final = ("data", "orders", "trades", "fills", "positions", "markets", "results")
+"""What pages call the list in them."""
+
+
 def _entries(document: Any, path: Path) -> list[Any]:
-    """A list, or the one list inside an object (pages come as {"positions": [...]}, {"data": [...]} …)."""
+    """A list, the one list inside an object (pages are {"positions": [...]}, {"data": [...]} …), or a list of pages."""
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
-        document = lists[0] if len(lists) == 1 else None
+        named = [document[name] for name in _LISTS if isinstance(document.get(name), list)]
+        document = named[0] if len(named) == 1 else lists[0] if len(lists) == 1 else None
     if not isinstance(document, list):
-        _broken(path, "neither a JSON list nor an object with one list")
+        raise NotOurs("neither a JSON list nor an object with one list", where=str(path), remedy="nothing was imported")
+    if document and all(map(_is_page, document)):
+        return [row for page in document for row in _entries(page, path)]
     return document
 
 
+def _is_page(entry: Any) -> bool:
+    """Whether an entry of a list is itself a page of rows."""
+    if not isinstance(entry, dict):
+        return False
+    named = [entry[name] for name in _LISTS if isinstance(entry.get(name), list)]
+    return len(named) == 1 and all(isinstance(row, dict) for row in named[0])
+
+
 def _parquet(path: Path) -> Iterator[Record]:
+    number = 0
+    for batch in arrow_batches(path, _PARQUET_BATCH):
+        for values in batch.to_pylist():
+            number += 1
+            yield Record(number, values)
+
+
+def arrow_batches(path: Path, rows: int) -> Iterator[pyarrow.RecordBatch]:
+    """The rows of a parquet file, so many at a time."""
     import pyarrow
     import pyarrow.parquet
 
-    number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Record(number, values)
+            yield from file.iter_batches(batch_size=rows)
     except pyarrow.ArrowException as error:
         _broken(path, f"not a whole parquet file: {error}")

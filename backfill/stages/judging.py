@@ -32,7 +32,7 @@ class Judges:
     """A pool of judges for as long as the `async with` lasts; processes start with the first large batch."""
 
     def __init__(self, *, processes: int | None = None) -> None:
-        self._processes = processes or _cores()
+        self._processes = processes or cores()
         self._pool: ProcessPoolExecutor | None = None
 
     async def __aenter__(self) -> Judges:
@@ -51,7 +51,7 @@ class Judges:
         if self._processes == 1 or len(rows) < INLINE_BELOW:
             return await _inline(rows)
         if self._pool is None:
-            self._pool = _pool(self._processes)
+            self._pool = pool(self._processes)
         waiting = [self._pool.submit(judge_many, chunk) for chunk in _chunks(rows, CHUNK)]
         verdicts: list[Verdict] = []
         for future in waiting:
@@ -78,15 +78,20 @@ def _chunks(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _pool(processes: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_settle)
+def pool(processes: int, *, nice: int = 10) -> ProcessPoolExecutor:
+    """So many workers for what is busy: started fresh, and gone when their parent is.
+
+    Args:
+        nice: how far they stand back behind others. Proving may take a moment longer, while requests that leave late
+            cost a piece of the allowed rate for good.
+    """
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_settle, initargs=(nice,))
 
 
-def _settle() -> None:
+def _settle(nice: int) -> None:
     """In the worker: leave Ctrl-C to the parent, and leave with the parent even when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Proving may take a moment longer; requests that leave late cost a piece of the allowed rate for good.
-    os.nice(10)
+    os.nice(nice)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -98,7 +103,8 @@ def _leave_with_parent() -> None:
         os._exit(0)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -2,23 +2,29 @@
 
 A shape is a name, the columns it cannot do without, and a function from one row to our rows. The first shape whose
 columns are all there is the one; the order goes from the most to the least telling. Conversions raise `ValueError` with
-the reason when a row does not hold what its columns promise.
+the reason when a row does not hold what its columns promise, and `NoFill` for a row that says itself that it is none.
+
+Some dumps that people have cannot become fills, whatever is done: they are known as well, with what they lack.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from backfill.errors import UsageError
 from backfill.stages import fields
+from backfill.stages.dumps import NotOurs, Record
 
 Values = Mapping[str, Any]
 T = TypeVar("T")
+
+KEYLESS: Final = re.compile(r"(k[0-9a-f]{32})_([0-9]{1,9})")
+"""What follows the transaction in the id of a fill whose order is not known: a key, and a number among equal fills."""
 
 _PRICE_DIGITS: Final = 9
 _PRICE_SCALE: Final = 10**_PRICE_DIGITS
@@ -67,18 +73,55 @@ class Shape(Generic[T]):
     convert: Callable[[Values], Sequence[T]]
 
 
+class NoFill(ValueError):
+    """A row that is none of ours by its own word: a redemption among trades."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A dump whose rows cannot be taken: what gives it away, and why."""
+
+    name: str
+    needs: frozenset[str]
+    lacks: frozenset[str]
+    why: str
+    remedy: str
+
+    def fits(self, columns: Collection[str]) -> bool:
+        """Whether it has the columns, and not what it is known to lack."""
+        return self.needs.issubset(columns) and self.lacks.isdisjoint(columns)
+
+
 def recognise(columns: Collection[str], shapes: Sequence[Shape[T]], *, where: str) -> Shape[T]:
     """The first of `shapes` that finds its columns.
 
     Raises:
-        UsageError: none does; the text names the columns seen and the shapes known.
+        NotOurs: none does; the text names the columns seen and the shapes known.
     """
     for shape in shapes:
         if shape.needs.issubset(columns):
             return shape
+    for lacking in LACKING:
+        if shapes is FILLS and lacking.fits(columns):
+            raise NotOurs(f"{lacking.name}: {lacking.why}", where=where, remedy=lacking.remedy)
     known = "; ".join(f"{shape.name} ({', '.join(sorted(shape.needs))})" for shape in shapes)
     seen = ", ".join(sorted(columns)) or "none"
-    raise UsageError(f"unknown shape, columns: {seen}", where=where, remedy=f"known shapes: {known}")
+    raise NotOurs(f"unknown shape, columns: {seen}", where=where, remedy=f"known shapes: {known}")
+
+
+def rows_of(record: Record, shape: Shape[T] | None) -> Sequence[T]:
+    """What a record of a dump becomes.
+
+    Raises:
+        ValueError: it is not what its columns promise; the text says why.
+        NoFill: it is none of ours by its own word.
+    """
+    if record.problem or shape is None:
+        raise ValueError(record.problem or "no column has a value")
+    try:
+        return shape.convert(record.values)
+    except KeyError as error:
+        raise ValueError(f"column {error.args[0]} is missing") from None
 
 
 # --- fills
@@ -104,34 +147,56 @@ def keyless_id(tx_hash: str, token_id: int, side: str, wallet: str, shares_micro
     return f"{tx_hash}_k{hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()}"
 
 
-def _goldsky(row: Values) -> list[Fill]:
-    """OrderFilled as the subgraph stores it (exchange 1): the actor is the maker, asset 0 is the collateral."""
+class _Event(NamedTuple):
+    """What an OrderFilled says, whoever wrote it down: the actor is the maker, asset 0 is the collateral."""
+
+    token_id: int
+    maker: str
+    taker: str
+    side: str
+    shares_micro: int
+    usdc_micro: int
+    tx_hash: str
+    timestamp: int
+
+    @property
+    def price(self) -> str:
+        return price_of(self.usdc_micro, self.shares_micro)
+
+
+def _event(row: Values) -> _Event:
     given_asset = fields.whole(row["makerAssetId"], "makerAssetId")
     got_asset = fields.whole(row["takerAssetId"], "takerAssetId")
     if (given_asset == 0) == (got_asset == 0):
         raise ValueError("exactly one of the two assets must be the collateral (0)")
     given = fields.amount(row["makerAmountFilled"], "makerAmountFilled")
     got = fields.amount(row["takerAmountFilled"], "takerAmountFilled")
-    fee = fields.amount(row["fee"], "fee")
     buys = given_asset == 0
     shares, usdc = (got, given) if buys else (given, got)
-    tx_hash = fields.hash32(row["transactionHash"], "transactionHash")
-    order_hash = fields.hash32(row["orderHash"], "orderHash")
-    fill_id, log_index = _known_id(fields.text(row.get("id")), f"{tx_hash}_{order_hash}")
+    return _Event(
+        token_id=got_asset or given_asset,
+        maker=fields.address(row["maker"], "maker"),
+        taker=fields.address(row["taker"], "taker"),
+        side="BUY" if buys else "SELL",
+        shares_micro=shares,
+        usdc_micro=usdc,
+        tx_hash=fields.hash32(row["transactionHash"], "transactionHash"),
+        timestamp=fields.moment(row["timestamp"]),
+    )
+
+
+def _goldsky(row: Values) -> list[Fill]:
+    """OrderFilled as the subgraph stores it (exchange 1)."""
+    event, order_hash = _event(row), fields.hash32(row["orderHash"], "orderHash")
+    fill_id, log_index = _known_id(fields.text(row.get("id")), f"{event.tx_hash}_{order_hash}")
+    fee = fields.amount(row["fee"], "fee")
     return [
         Fill(
+            **event._asdict(),
+            price=event.price,
             fill_id=fill_id,
-            token_id=got_asset or given_asset,
-            maker=fields.address(row["maker"], "maker"),
-            taker=fields.address(row["taker"], "taker"),
-            side="BUY" if buys else "SELL",
-            shares_micro=shares,
-            usdc_micro=usdc,
             fee_micro=fee,
-            fee_asset="none" if fee == 0 else "shares" if buys else "usdc",
-            price=price_of(usdc, shares),
-            timestamp=fields.moment(row["timestamp"]),
-            tx_hash=tx_hash,
+            fee_asset="none" if fee == 0 else "shares" if event.side == "BUY" else "usdc",
             order_hash=order_hash,
             log_index=log_index,
             block_number=None,
@@ -140,6 +205,74 @@ def _goldsky(row: Values) -> list[Fill]:
             needs_ordinal=False,
         )
     ]
+
+
+def _poly_data(row: Values) -> list[Fill]:
+    """OrderFilled as poly_data writes it down: without fee, and (but for some files) without id and so without order.
+
+    Equal rows of a transaction are told apart by their number, unless the whole transaction was written down twice.
+    Its second version reads another exchange than the first, into the same columns; so the version is not known.
+    """
+    event, claimed, log_index = _event(row), fields.text(row.get("id")), None
+    order_hash = _optional_hash(row.get("orderHash"), "orderHash") or _order_in(claimed, event.tx_hash)
+    fill_id = keyless_id(event.tx_hash, event.token_id, event.side, event.maker, event.shares_micro, event.usdc_micro)
+    if order_hash is not None:
+        fill_id, log_index = _known_id(claimed, f"{event.tx_hash}_{order_hash}")
+    fee = _optional(row.get("fee"), "fee")
+    return [
+        Fill(
+            **event._asdict(),
+            price=event.price,
+            fill_id=fill_id,
+            fee_micro=fee,
+            fee_asset=None if fee is None else "none" if fee == 0 else "shares" if event.side == "BUY" else "usdc",
+            order_hash=order_hash,
+            log_index=log_index,
+            block_number=None,
+            exchange_version=None,
+            source="import_poly_data",
+            needs_ordinal=order_hash is None,
+        )
+    ]
+
+
+def _order_in(claimed: str | None, tx_hash: str) -> str | None:
+    """The order that an id of the subgraph names; None for another kind of id."""
+    stem, _, rest = (claimed or "").lower().partition("_")
+    return fields.hash32(rest.partition("_")[0], "the order in id") if stem == tx_hash else None
+
+
+def _dome(row: Values) -> list[Fill]:
+    """An order of Dome: `shares` are millionths, the money is computed from the price, the fee is not said."""
+    shares = fields.amount(row["shares"], "shares")
+    usdc = fields.micro(Decimal(shares) * fields.decimal(row["price"], "price") / fields.MICRO, "shares times price")
+    tx_hash, order_hash = fields.hash32(row["tx_hash"], "tx_hash"), fields.hash32(row["order_hash"], "order_hash")
+    return [
+        Fill(
+            fill_id=f"{tx_hash}_{order_hash}",
+            token_id=fields.token(row["token_id"], "token_id"),
+            maker=fields.address(row["user"], "user"),
+            taker=None if fields.text(row.get("taker")) is None else fields.address(row["taker"], "taker"),
+            side=fields.side(row["side"]),
+            shares_micro=shares,
+            usdc_micro=usdc,
+            fee_micro=None,
+            fee_asset=None,
+            price=price_of(usdc, shares),
+            timestamp=fields.moment(row["timestamp"]),
+            tx_hash=tx_hash,
+            order_hash=order_hash,
+            log_index=_optional(row.get("log_index"), "log_index"),
+            block_number=_optional(row.get("block_number"), "block_number"),
+            exchange_version=None,
+            source="import_dome",
+            needs_ordinal=False,
+        )
+    ]
+
+
+def _without_transaction(_row: Values) -> list[Fill]:
+    raise ValueError("names no transaction, so two equal rows may be two fills or one told twice")
 
 
 def _known_id(claimed: str | None, expected: str) -> tuple[str, int | None]:
@@ -161,7 +294,7 @@ def _own_fill(row: Values) -> list[Fill]:
     return [
         Fill(
             fill_id=_own_id(row["fill_id"], tx_hash),
-            token_id=fields.token(row["token_id"]),
+            token_id=fields.token(row["token_id"], "token_id"),
             maker=fields.address(row["maker"], "maker"),
             taker=None if fields.text(row.get("taker")) is None else fields.address(row["taker"], "taker"),
             side=fields.side(row["side"]),
@@ -172,7 +305,7 @@ def _own_fill(row: Values) -> list[Fill]:
             price=price_of(usdc, shares),
             timestamp=fields.moment(row["timestamp"]),
             tx_hash=tx_hash,
-            order_hash=_optional_hash(row.get("order_hash")),
+            order_hash=_optional_hash(row.get("order_hash"), "order_hash"),
             log_index=_optional(row.get("log_index"), "log_index"),
             block_number=_optional(row.get("block_number"), "block_number"),
             exchange_version=_optional(row.get("exchange_version"), "exchange_version"),
@@ -193,8 +326,8 @@ def _optional(value: Any, what: str) -> int | None:
     return None if fields.text(value) is None else fields.amount(value, what)
 
 
-def _optional_hash(value: Any) -> str | None:
-    return None if fields.text(value) is None else fields.hash32(value, "order_hash")
+def _optional_hash(value: Any, what: str) -> str | None:
+    return None if fields.text(value) is None else fields.hash32(value, what)
 
 
 def _fee_asset(value: Any) -> str:
@@ -206,7 +339,7 @@ def _fee_asset(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _DataApiNames:
+class DataApiNames:
     """The spelling of one version of the Data API."""
 
     wallet: str
@@ -216,10 +349,11 @@ class _DataApiNames:
     index: str
 
     def fill(self, row: Values) -> list[Fill]:
-        """A trade: size in shares, price in dollars, without order hash, counterparty and fee."""
-        kind = fields.text(row.get("type"))
-        if kind not in (None, "TRADE"):
-            raise ValueError(f"not a trade: {kind}")
+        """A trade: size in shares, price in dollars, without order hash, counterparty and fee.
+
+        Rows of `/activity` are the same with a type; what they say of dollars has the taker's fee in it.
+        """
+        _check_type(row.get("type"))
         shares = fields.micro(row["size"], "size")
         usdc = fields.micro(_cost(row), "size times price")
         wallet = fields.address(row[self.wallet], self.wallet)
@@ -257,25 +391,89 @@ class _DataApiNames:
         return frozenset((self.wallet, self.token, self.condition, *more))
 
 
+def _check_type(value: Any) -> None:
+    kind = fields.text(value)
+    if kind in OTHER_ACTIVITY:
+        raise NoFill(f"not a trade: {kind}")
+    if kind not in (None, TRADE):
+        raise fields.drift("type", f"{TRADE} or another known activity", value)
+
+
 def _cost(row: Values) -> Decimal:
     """Dollars paid. The price is a rounded quotient; times the size it is the money again, to the micro-unit."""
     return fields.decimal(row["size"], "size") * fields.decimal(row["price"], "price")
 
 
-_V1 = _DataApiNames("proxyWallet", "asset", "conditionId", "transactionHash", "outcomeIndex")
-_V2 = _DataApiNames("proxy_wallet", "token_id", "condition_id", "transaction_hash", "outcome_index")
+V1: Final = DataApiNames("proxyWallet", "asset", "conditionId", "transactionHash", "outcomeIndex")
+V2: Final = DataApiNames("proxy_wallet", "token_id", "condition_id", "transaction_hash", "outcome_index")
 
-_GOLDSKY_COLUMNS = (
-    "transactionHash orderHash timestamp maker taker makerAssetId takerAssetId makerAmountFilled takerAmountFilled fee"
+TRADE: Final = "TRADE"
+OTHER_ACTIVITY: Final = frozenset(
+    [
+        "SPLIT",
+        "MERGE",
+        "REDEEM",
+        "REWARD",
+        "CONVERSION",
+        "MIGRATION",
+        "DEPOSIT",
+        "WITHDRAWAL",
+        "YIELD",
+        "MAKER_REBATE",
+        "TAKER_REBATE",
+        "REFERRAL_REWARD",
+        "TIP",
+    ]
 )
+"""What the rows of `/activity` may be besides trades."""
+
+_EVENT_COLUMNS = "transactionHash timestamp maker taker makerAssetId takerAssetId makerAmountFilled takerAmountFilled"
 _OWN_COLUMNS = "fill_id token_id maker side shares_micro usdc_micro timestamp tx_hash"
+_DOME_COLUMNS = "token_id side shares price tx_hash order_hash timestamp user"
 _TRADE = ("side", "size", "price", "timestamp")
 
+GOLDSKY: Final = Shape("Goldsky orderFilledEvents", frozenset(f"{_EVENT_COLUMNS} orderHash fee".split()), _goldsky)
+POLY_DATA: Final = Shape("poly_data orderFilled", frozenset(_EVENT_COLUMNS.split()), _poly_data)
+TRADES_V1: Final = Shape("Data API trades v1", V1.needs("transactionHash", *_TRADE), V1.fill)
+TRADES_V2: Final = Shape("Data API trades v2", V2.needs("transaction_hash", *_TRADE), V2.fill)
+
 FILLS: Final[tuple[Shape[Fill], ...]] = (
-    Shape("Goldsky orderFilledEvents", frozenset(_GOLDSKY_COLUMNS.split()), _goldsky),
+    GOLDSKY,
     Shape("clob_fills export", frozenset(_OWN_COLUMNS.split()), _own_fill),
-    Shape("Data API trades v1", _V1.needs("transactionHash", *_TRADE), _V1.fill),
-    Shape("Data API trades v2", _V2.needs("transaction_hash", *_TRADE), _V2.fill),
+    TRADES_V1,
+    TRADES_V2,
+    Shape("Dome orders", frozenset(_DOME_COLUMNS.split()), _dome),
+    POLY_DATA,
+    Shape(
+        "fills without transactions",
+        frozenset(["trade_id", "timestamp", "asset_id", "side", "size", "cost"]),
+        _without_transaction,
+    ),
+)
+
+_TOKENS: Final = frozenset(("token_id", "asset", "asset_id", "makerAssetId"))
+LACKING: Final = (
+    Lacking(
+        "poly_data trades",
+        frozenset(["market_id", "maker", "taker", "nonusdc_side", "token_amount", "usd_amount", "transactionHash"]),
+        _TOKENS,
+        "its rows name no token id (a market's number and token1 or token2 instead)",
+        "import the orderFilled.csv that it was made from",
+    ),
+    Lacking(
+        "activity without tokens",
+        frozenset(["tx_hash", "timestamp", "side", "outcome", "price", "size", "market"]),
+        _TOKENS,
+        "its rows name no token id (a market's title and an outcome instead)",
+        "export it again with the token (asset)",
+    ),
+    Lacking(
+        "chain events without time",
+        frozenset(["transaction_hash", "log_index", "order_hash", "maker_asset_id", "taker_asset_id"]),
+        frozenset(("timestamp", "block_timestamp")),
+        "its rows name no time (only a block number)",
+        "join the times of the blocks, and name the columns as orderFilledEvents does",
+    ),
 )
 
 
@@ -320,6 +518,15 @@ def _gamma(condition: str, tokens: str) -> Callable[[Values], Sequence[Mapped]]:
     return convert
 
 
+def _clob_market(row: Values) -> list[Mapped]:
+    """A market of the CLOB API: token i is claimed to be outcome i, and its id has to prove it."""
+    return [
+        _mapped(token, token["token_id"], row["condition_id"], place, row.get("market_slug"), "import_clob")
+        for place, token in enumerate(_list(row["tokens"], "tokens"))
+        if isinstance(token, dict) and fields.text(token.get("token_id")) is not None
+    ]
+
+
 def _list(value: Any, what: str) -> list[Any]:
     """A list, or a JSON list as text (Gamma's way); absent is empty."""
     if isinstance(value, str) and value.strip():
@@ -344,8 +551,9 @@ MAPPINGS: Final[tuple[Shape[Mapped], ...]] = (
         "Gamma markets (table)", frozenset(("condition_id", "clob_token_ids")), _gamma("condition_id", "clob_token_ids")
     ),
     Shape("Gamma markets (API)", frozenset(("conditionId", "clobTokenIds")), _gamma("conditionId", "clobTokenIds")),
-    Shape("Data API v1", _V1.needs("outcomeIndex"), _V1.mapped),
-    Shape("Data API v2", _V2.needs("outcome_index"), _V2.mapped),
+    Shape("CLOB markets", frozenset(("condition_id", "tokens", "market_slug")), _clob_market),
+    Shape("Data API v1", V1.needs("outcomeIndex"), V1.mapped),
+    Shape("Data API v2", V2.needs("outcome_index"), V2.mapped),
     Shape(
         "token map",
         frozenset(("token_id", "condition_id", "outcome_index")),
