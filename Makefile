@@ -19,8 +19,9 @@ help: ## this list
 demo: $(VENV)/.runtime ## the whole pipeline on a made-up history, killed and resumed on the way (about a minute)
 	@$(BIN)/backfill demo $(ARGS)
 
+# Many tests wait for processes that they start and kill, so three at once keep two cores busy.
 test: $(VENV)/.dev ## every test (minutes)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types and the rules of the house (under a minute)
 	@$(BIN)/ruff format --check .

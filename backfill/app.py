@@ -136,14 +136,14 @@ class TrackRun:
     def __post_init__(self) -> None:
         self.letters = DeadLetters(self.config.run.data_dir)
 
-    async def _check_warehouse(self, warehouse: Warehouse, plans: Iterable[Plan]) -> None:
+    async def _check_warehouse(self, warehouse: Warehouse, plans: Mapping[str, Plan]) -> None:
         here = await patiently(lambda: fingerprint(self.config, warehouse), self.log, stage="start")
-        for plan in plans:
+        for name, plan in plans.items():
             if here != plan.warehouse:
                 raise StateError(
                     f"plan {plan.plan_id} was made for another warehouse",
                     where=str(self.config.run.checkpoint_dir),
-                    remedy="use that warehouse, or make the plan anew with --replace",
+                    remedy=f"use that warehouse, or {book_of(self.config, name).remedy}",
                 )
 
     async def _runner(self, work: Work[T], door: AnyDoor, stack: AsyncExitStack, warehouse: Warehouse) -> Runner[T]:
@@ -261,7 +261,7 @@ class TokenRun(TrackRun):
         Raises:
             StateError: the plan was made for another warehouse, or a checkpoint does not fit.
         """
-        await self._check_warehouse(warehouse, [self.plan])
+        await self._check_warehouse(warehouse, dict.fromkeys(self.names, self.plan))
         book = PlanBook(self.config.run.checkpoint_dir)
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session(stamped=stamped(self.config, TOKEN_TRACKS.values())))
@@ -289,7 +289,7 @@ class DatasetRun(TrackRun):
         Raises:
             StateError: a plan was made for another warehouse, or a checkpoint does not fit.
         """
-        await self._check_warehouse(warehouse, plans.values())
+        await self._check_warehouse(warehouse, plans)
         async with AsyncExitStack() as stack:
             runners = {}
             for name, plan in plans.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -11,7 +12,6 @@ from typing import Any, cast
 import orjson
 
 from backfill.config import Config
-from backfill.engine.checkpoint import now_text
 from backfill.engine.model import Lane
 from backfill.engine.plan import Outline, Share
 from backfill.errors import StateError, UpstreamUnusable, UsageError
@@ -108,7 +108,9 @@ class Planner:
             return None
         baseline = {"window": self.notes.get(name), "wish": asdict(self.wish)}
         here = await fingerprint(self.config, self.warehouse)
-        return Outline(here, "", baseline, {name: share}, now_text(), name=name)
+        # To the microsecond: two plans of one second would otherwise be one, letters and kept answers included.
+        made = dt.datetime.now(dt.UTC).isoformat()
+        return Outline(here, "", baseline, {name: share}, made, name=name)
 
     @property
     def unusable(self) -> dict[str, UpstreamUnusable]:
