@@ -88,11 +88,15 @@ class WarehouseConfig(Section):
 
 
 class Upstream(Section):
-    """What every upstream has: an address, its limits, and the patience with one answer."""
+    """What every upstream has: an address, its limits, the patience with one answer, requests under way at once.
+
+    Workers beyond `connections` store their pages meanwhile, so that none of the connections waits for the warehouse.
+    """
 
     base_url: Url
     limits: tuple[Limit, ...] = ()
     timeout_s: Seconds = 30
+    connections: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("base_url")
     @classmethod
@@ -173,6 +177,7 @@ class Polygon(Section):
     confirmations: Annotated[int, Field(ge=0)] = 20
     limits: tuple[Limit, ...] = (Limit(requests=50, seconds=10),)
     timeout_s: Seconds = 30
+    connections: Annotated[int, Field(ge=0)] = 0
 
 
 class Upstreams(Section):
@@ -244,7 +249,7 @@ class Blocks(TrackConfig):
 class GoldskyFills(TrackConfig):
     """Tokens in one request, and rows that one is packed to hold; Goldsky returns at most 1,000 for each side."""
 
-    workers: Workers = 20
+    workers: Workers = 40
     batch: Annotated[int, Field(ge=1, le=1000)] = 500
     rows: Annotated[int, Field(ge=1)] = 900
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
@@ -61,6 +62,7 @@ class Door:
         log: Logger,
         *,
         timeout_s: float,
+        connections: int = 0,
         policy: Policy | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Any] = asyncio.sleep,
@@ -71,6 +73,7 @@ class Door:
         self._session, self._log, self._clock, self._sleep = session, log.bind(upstream=source.name), clock, sleep
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._probing = asyncio.Lock()
+        self._connections = asyncio.Semaphore(connections) if connections else nullcontext()
         self._told_away = float("-inf")
 
     @property
@@ -173,10 +176,11 @@ class Door:
 
     async def _once(self, request: Request, read: Callable[[bytes], T], beat: Beat) -> T:
         beat("waiting")
-        booking = await self.gate.admit()
-        beat("fetching")
-        self.figures.requests += 1
-        answer = await self._send(request, booking)
+        async with self._connections:
+            booking = await self.gate.admit()
+            beat("fetching")
+            self.figures.requests += 1
+            answer = await self._send(request, booking)
         if request.absent_ok and answer.status == NOT_FOUND:
             answer = Answer(answer.status, answer.headers, b"")
         else:

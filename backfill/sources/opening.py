@@ -59,6 +59,6 @@ def open_door(
     settings = getattr(config.upstreams, upstream)
     gate = RateGate(settings.limits, config.run.checkpoint_dir / "rates" / f"{upstream}.log")
     try:
-        yield Door(source, session, gate, log, timeout_s=settings.timeout_s)
+        yield Door(source, session, gate, log, timeout_s=settings.timeout_s, connections=settings.connections)
     finally:
         gate.close()

@@ -41,12 +41,13 @@ TRACK = "goldsky_fills"
 TABLE = "staging.clob_fills_v2"
 WINDOW = Window(START, START + 10**7)
 FLUSH = 20 * ROWS
+CONNECTIONS = 20
 MARKETS, FILLS = 171_305, 36_000_000
 Figures = list[tuple[str, str, str]]
 Measure = Callable[[Config, Warehouse, int], Awaitable[float]]
 
 
-def write_config(folder: Path, port: int, *, workers: int, keep: bool) -> Config:
+def write_config(folder: Path, port: int, *, connections: int, workers: int, keep: bool) -> Config:
     """A config that points the track at the server, without limits."""
     text = f"""
 [raw]
@@ -54,6 +55,7 @@ keep = {str(keep).lower()}
 [upstreams.goldsky]
 base_url = "http://127.0.0.1:{port}"
 limits = []
+connections = {connections}
 [tracks.goldsky_fills]
 workers = {workers}
 """
@@ -113,7 +115,7 @@ async def through_plain_loop(config: Config, warehouse: Warehouse, units: int) -
 
     started = time.perf_counter()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session, asyncio.TaskGroup() as group:
-        for _ in range(config.tracks.goldsky_fills.workers):
+        for _ in range(CONNECTIONS):
             group.create_task(work(session))
     if waiting:
         await flush()
@@ -156,7 +158,7 @@ async def in_fresh_place(
     """Measure in a new folder with a new embedded warehouse; seconds, and our process's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as name, fills_server(latency_ms) as port:
         folder = Path(name)
-        config = write_config(folder, port, workers=workers, keep=keep)
+        config = write_config(folder, port, connections=CONNECTIONS, workers=workers, keep=keep)
         async with open_warehouse(config) as warehouse:
             await migrate_up(warehouse)
             peak, watching = [0], asyncio.Event()
@@ -176,7 +178,7 @@ async def in_fresh_place(
 
 
 def once(
-    units: int, measure: Measure, *, latency_ms: float = 0, workers: int = 20, keep: bool = True
+    units: int, measure: Measure, *, latency_ms: float = 0, workers: int = 60, keep: bool = True
 ) -> tuple[float, int]:
     """One measurement in a loop of its own."""
     return uvloop.run(in_fresh_place(units, measure, latency_ms=latency_ms, workers=workers, keep=keep))
@@ -199,8 +201,8 @@ def speed(rows: int, times: int) -> Figures:
 
 def latency(rows: int) -> Figures:
     """At 200 ms with 20 connections: the share of the 100,000 rows a second that this allows."""
-    took = once(rows // ROWS, through_engine, latency_ms=200, workers=20)[0]
-    allowed = rows / ROWS / 20 * 0.2
+    took = once(rows // ROWS, through_engine, latency_ms=200)[0]
+    allowed = rows / ROWS / CONNECTIONS * 0.2
     return [
         ("fills at 200 ms, 20 connections, rows/s", f"{rows / took:,.0f}", ""),
         ("share of what the latency allows", f"{allowed / took:.1%}", "≥ 90 %"),
