@@ -82,7 +82,7 @@ class JsonLines:
         return JsonLines, (self._first, self._body)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return self._rows if self._is_even else len(self._lines)
 
     def names(self) -> Sequence[str]:
         """See `Chunk`."""
@@ -90,15 +90,26 @@ class JsonLines:
 
     def columns(self, names: Sequence[str]) -> dict[str, pyarrow.Array]:
         """See `Chunk`. A line that is no object has no value in any column."""
-        return {name: _array([row.get(name) for row in self._objects]) for name in names}
+        found = _parsed_columns(self._body, names, self._rows) if self._is_even else None
+        return found or {name: _array([row.get(name) for row in self._objects]) for name in names}
 
     def line(self, place: int) -> int:
         """See `Chunk`."""
-        return self._lines[place][0]
+        return self._first + place if self._is_even else self._lines[place][0]
 
     def record(self, place: int) -> Record:
         """See `Chunk`."""
         return dumps.parsed(*self._lines[place])
+
+    @cached_property
+    def _rows(self) -> int:
+        return self._body.count(b"\n") + (not self._body.endswith(b"\n"))
+
+    @cached_property
+    def _is_even(self) -> bool:
+        """Whether every line begins and ends as an object does, so that no reader can take two lines for one."""
+        body = self._body.removesuffix(b"\n")
+        return body.startswith(b"{") and body.endswith(b"}") and body.count(b"}\n{") == self._rows - 1
 
     @cached_property
     def _lines(self) -> list[tuple[int, bytes]]:
@@ -108,6 +119,36 @@ class JsonLines:
     @cached_property
     def _objects(self) -> list[dict[str, Any]]:
         return [_object(line) for _, line in self._lines]
+
+
+def _parsed_columns(body: bytes, names: Sequence[str], rows: int) -> dict[str, pyarrow.Array] | None:
+    """Columns by Arrow's reader, which wants to be told their kinds: those of the first line. None when it objects."""
+    import pyarrow as pa
+
+    if b"NaN" in body or b"Inf" in body:
+        return None  # which it takes for numbers
+    first = _object(body.partition(b"\n")[0])
+    for whole in (pa.int64(), pa.float64()):
+        kinds = {int: whole, float: pa.float64()}
+        found = _read_json(body, pa.schema((name, kinds.get(type(first.get(name)), pa.string())) for name in names))
+        if found is not None and found.num_rows == rows:
+            return {name: _one(column) for name, column in zip(names, found.columns, strict=True)}
+    return None
+
+
+def _read_json(body: bytes, schema: pyarrow.Schema) -> pyarrow.Table | None:
+    import pyarrow as pa
+    import pyarrow.json as reader
+
+    try:
+        body.decode()
+        return reader.read_json(
+            pa.BufferReader(body),
+            read_options=reader.ReadOptions(use_threads=False, block_size=len(body) + 1),
+            parse_options=reader.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -123,6 +164,9 @@ def _array(values: list[Any]) -> pyarrow.Array:
     """Values of one kind; of several kinds, none of them."""
     import pyarrow as pa
 
+    kinds = set(map(type, values)) - {type(None)}
+    if len(kinds) > 1 and kinds != {int, float}:
+        return pa.nulls(len(values))  # not left to Arrow, to which a truth among numbers is one more number
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeError):
@@ -213,6 +257,8 @@ class ArrowRows:
 def _one(column: pyarrow.ChunkedArray) -> pyarrow.Array:
     import pyarrow as pa
 
+    if column.null_count == len(column):
+        return pa.nulls(len(column))
     found = column.combine_chunks()
     # Older versions leave an array in pieces when it has none or several.
     return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found

@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -103,7 +104,7 @@ def can(shape: shapes.Shape[Fill]) -> bool:
 
 def wanted(shape: shapes.Shape[Fill]) -> Sequence[str]:
     """The columns that `plain` looks at."""
-    return sorted(shape.needs | {"id", "orderHash", "fee", "type"})
+    return _WANTED[shape.name]
 
 
 def placed(batch: pa.RecordBatch, file: int, lines: Sequence[int]) -> pa.RecordBatch:
@@ -296,6 +297,33 @@ _CONVERT: Final[dict[str, Callable[[Columns, int], _Rows]]] = {
 }
 
 
+_EVENT: Final = (*_EVENT_TEXTS, "makerAmountFilled", "takerAmountFilled", "timestamp", "id", "orderHash", "fee")
+_WANTED: Final[dict[str, Sequence[str]]] = {
+    shapes.GOLDSKY.name: _EVENT,
+    shapes.POLY_DATA.name: _EVENT,
+    shapes.TRADES_V1.name: (
+        shapes.V1.wallet,
+        shapes.V1.token,
+        shapes.V1.tx_hash,
+        "side",
+        "size",
+        "price",
+        "timestamp",
+        "type",
+    ),
+    shapes.TRADES_V2.name: (
+        shapes.V2.wallet,
+        shapes.V2.token,
+        shapes.V2.tx_hash,
+        "side",
+        "size",
+        "price",
+        "timestamp",
+        "type",
+    ),
+}
+
+
 # --- one column each
 
 
@@ -369,6 +397,7 @@ def _tokens(text: pa.Array) -> pa.Array:
     return pa.array([_token(each) for each in found.dictionary.to_pylist()], pa.binary(32)).take(found.indices)
 
 
+@lru_cache(maxsize=1 << 16)
 def _token(text: str) -> bytes | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 78 and text[0] != "0"):
         return None

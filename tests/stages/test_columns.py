@@ -311,6 +311,34 @@ def test_chunks_of_json_hold_the_records_of_the_careful_reader(
     assert records_of(path) == list(dumps.read(path))
 
 
+@pytest.mark.parametrize(
+    "strange",
+    [
+        b'{"x": NaN, ',
+        b'{"x": "\\ud800", ',
+        b'{"x": "\xff", ',
+        b"{}{",
+        b'{"x": 01, ',
+        b'{"x": [1, {"y": 2}], ',
+        b'{"x": tru, ',
+        b'{"makerAmountFilled": 3, ',
+        b'{"size": 1e999, ',
+        b" {",
+        b'{"fee": 18446744073709551616, ',
+        b'{"x": "\t", ',
+        b'[{"x": {}}, ',
+        b'{"takerAssetId": 80085489243215790077454313513728486445319747473476157602131800551595373270758, ',
+    ],
+)
+@pytest.mark.parametrize("row", [PLAIN_EVENT, PLAIN_TRADE | {"size": 5, "type": "TRADE"}, PLAIN_TRADE])
+def test_lines_that_two_readers_might_see_differently(tmp_path: Path, strange: bytes, row: Row) -> None:
+    """Beside plain ones: what is in doubt is decided by the careful reader, and the others come in all the same."""
+    path, line = tmp_path / "rows.jsonl", json.dumps(row).encode()
+    path.write_bytes(b"\n".join([line, strange + line[1:], line, line[:-1] + b', "size": 4.5}']))
+    assert swift(path) == careful(path)
+    assert {1, 3} <= {found["line"] for found in swift(path)[0]}
+
+
 def test_workers_give_the_same_rows_in_the_same_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "BYTES", 5_000)
     path = tmp_path / "rows.jsonl"
