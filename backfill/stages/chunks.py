@@ -88,10 +88,12 @@ class JsonLines:
         """See `Chunk`."""
         return next((list(row) for row in self._objects if row), [])
 
-    def columns(self, names: Sequence[str]) -> dict[str, pyarrow.Array]:
+    def columns(self, names: Sequence[str]) -> dict[str, pyarrow.Array] | None:
         """See `Chunk`. A line that is no object has no value in any column."""
         found = _parsed_columns(self._body, names, self._rows) if self._is_even else None
-        return found or {name: _array([row.get(name) for row in self._objects]) for name in names}
+        if found is None:
+            found = {name: _array([row.get(name) for row in self._objects]) for name in names}
+        return None if any(column is None for column in found.values()) else found
 
     def line(self, place: int) -> int:
         """See `Chunk`."""
@@ -160,17 +162,17 @@ def _object(line: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _array(values: list[Any]) -> pyarrow.Array:
-    """Values of one kind; of several kinds, none of them."""
+def _array(values: list[Any]) -> pyarrow.Array | None:
+    """Values of one kind; None for several: Arrow would take a truth among numbers for one more number."""
     import pyarrow as pa
 
     kinds = set(map(type, values)) - {type(None)}
     if len(kinds) > 1 and kinds != {int, float}:
-        return pa.nulls(len(values))  # not left to Arrow, to which a truth among numbers is one more number
+        return None
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeError):
-        return pa.nulls(len(values))
+        return None
 
 
 class CsvLines:

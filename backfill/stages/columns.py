@@ -289,8 +289,80 @@ def _keyed(found: _Rows, token_text: pa.Array, wallet: pa.Array) -> _Rows:
     return found
 
 
+def _own(columns: Columns, rows: int) -> _Rows:
+    """Our own export; every column that the table may leave open may be null, or empty in a CSV."""
+    shares, usdc = _uint(columns.get("shares_micro"), rows), _uint(columns.get("usdc_micro"), rows)
+    side, source = _text(columns.get("side"), rows), _text(columns.get("source"), rows)
+    needed = {
+        "tx_hash": _hex(_text(columns.get("tx_hash"), rows), 32),
+        "token_id": _tokens(_text(columns.get("token_id"), rows)),
+        "maker": _hex(_text(columns.get("maker"), rows), 20),
+        "shares_micro": shares,
+        "usdc_micro": usdc,
+        "timestamp": _moments(columns.get("timestamp"), rows),
+        "source": _kept(source, pc.and_(pc.equal(source, pc.utf8_trim_whitespace(source)), pc.not_equal(source, ""))),
+    }
+    known = {"side": _side_codes(pc.equal(side, "BUY")), "needs_ordinal": _same(0, rows, pa.uint8())}
+    found = _Rows(needed, known, pc.and_(pc.is_in(side, pa.array(list(_SIDES))), _has_price(shares, usdc)))
+    return _with_unknown(_with_id(found, columns, rows), columns, rows)
+
+
+def _with_id(found: _Rows, columns: Columns, rows: int) -> _Rows:
+    """The id names the order, or has a key and a number; ids of another form are left alone."""
+    claimed, tx_hash = _text(columns["fill_id"], rows), _text(columns["tx_hash"], rows)
+    order = _text(columns.get("order_hash"), rows)
+    named = pc.fill_null(pc.equal(claimed, pc.binary_join_element_wise(tx_hash, order, "_")), False)
+    keyed = pc.extract_regex(pc.utf8_slice_codeunits(claimed, 67), rf"^(?P<key>{shapes.KEY})_(?P<number>[0-9]{{1,9}})$")
+    key, number = keyed.flatten() if rows else (_same("", 0), _same("", 0))
+    ours = pc.equal(claimed, pc.binary_join_element_wise(tx_hash, key, number, "_"))
+    keyless = pc.and_(_unknown(columns.get("order_hash"), rows), pc.fill_null(ours, False))
+    found.needed.update(tail=pc.if_else(named, "", key))
+    found.known.update(
+        order_hash=_kept(_hex(order, 32), named),
+        ordinal=pc.if_else(named, pa.scalar(NO_ORDINAL, pa.uint32()), _kept(number, keyless).cast(pa.uint32())),
+    )
+    readable = pc.or_(pc.invert(named), pc.is_valid(found.known["order_hash"]))
+    return found._replace(good=pc.and_(found.good, pc.and_(readable, pc.or_(named, keyless))))
+
+
+def _with_unknown(found: _Rows, columns: Columns, rows: int) -> _Rows:
+    """The columns that may be null: where there is something, it has to be right."""
+    words = _text(columns.get("fee_asset"), rows)
+    typed = {
+        "taker": _hex(_text(columns.get("taker"), rows), 20),
+        "fee_micro": _uint(columns.get("fee_micro"), rows),
+        "log_index": _uint(columns.get("log_index"), rows),
+        "block_number": _uint(columns.get("block_number"), rows),
+        "exchange_version": _uint(columns.get("exchange_version"), rows),
+    }
+    good = pc.and_(_at_most(typed["log_index"], NO_ORDINAL), _at_most(typed["exchange_version"], 255))
+    for name, column in typed.items():
+        good = pc.and_(good, pc.or_(_unknown(columns.get(name), rows), pc.is_valid(column)))
+    place = pc.index_in(words, pa.array(list(_FEE_ASSETS)))
+    # Without a fee there is no asset that it was paid in, whatever the file says.
+    charged = pc.is_valid(typed["fee_micro"])
+    found.known.update(typed, fee_asset=_kept(place, charged).cast(pa.int8()))
+    for name, kind in (("log_index", pa.uint32()), ("exchange_version", pa.uint8())):
+        found.known[name] = _kept(typed[name], _at_most(typed[name], (1 << kind.bit_width) - 1)).cast(kind)
+    told = pc.or_(pc.invert(charged), pc.is_valid(place))
+    return found._replace(good=pc.and_(found.good, pc.and_(good, told)))
+
+
+def _at_most(column: pa.Array, most: int) -> pa.Array:
+    """Whether a value is that small; so is one that is not there."""
+    return pc.fill_null(pc.less_equal(column, pa.scalar(most, pa.uint64())), True)
+
+
+def _unknown(column: pa.Array | None, rows: int) -> pa.Array:
+    """Whether there is nothing: null, or an empty text."""
+    if _absent(column):
+        return _same(True, rows)
+    return pc.or_(pc.is_null(column), pc.fill_null(pc.equal(_text(column, rows), ""), False))
+
+
 _CONVERT: Final[dict[str, Callable[[Columns, int], _Rows]]] = {
     shapes.GOLDSKY.name: _goldsky,
+    shapes.OWN.name: _own,
     shapes.POLY_DATA.name: _poly_data,
     shapes.TRADES_V1.name: _data_api(shapes.V1),
     shapes.TRADES_V2.name: _data_api(shapes.V2),
@@ -300,6 +372,7 @@ _CONVERT: Final[dict[str, Callable[[Columns, int], _Rows]]] = {
 _EVENT: Final = (*_EVENT_TEXTS, "makerAmountFilled", "takerAmountFilled", "timestamp", "id", "orderHash", "fee")
 _WANTED: Final[dict[str, Sequence[str]]] = {
     shapes.GOLDSKY.name: _EVENT,
+    shapes.OWN.name: tuple(name for name in Fill._fields if name not in ("needs_ordinal", "price")),
     shapes.POLY_DATA.name: _EVENT,
     shapes.TRADES_V1.name: (
         shapes.V1.wallet,

@@ -23,7 +23,8 @@ from backfill.stages.dumps import NotOurs, Record
 Values = Mapping[str, Any]
 T = TypeVar("T")
 
-KEYLESS: Final = re.compile(r"(k[0-9a-f]{32})_([0-9]{1,9})")
+KEY: Final = "k[0-9a-f]{32}"
+KEYLESS: Final = re.compile(rf"({KEY})_([0-9]{{1,9}})")
 """What follows the transaction in the id of a fill whose order is not known: a key, and a number among equal fills."""
 
 _PRICE_DIGITS: Final = 9
@@ -262,7 +263,7 @@ def _dome(row: Values) -> list[Fill]:
             timestamp=fields.moment(row["timestamp"]),
             tx_hash=tx_hash,
             order_hash=order_hash,
-            log_index=_optional(row.get("log_index"), "log_index"),
+            log_index=_optional(row.get("log_index"), "log_index", bits=32),
             block_number=_optional(row.get("block_number"), "block_number"),
             exchange_version=None,
             source="import_dome",
@@ -306,9 +307,9 @@ def _own_fill(row: Values) -> list[Fill]:
             timestamp=fields.moment(row["timestamp"]),
             tx_hash=tx_hash,
             order_hash=_optional_hash(row.get("order_hash"), "order_hash"),
-            log_index=_optional(row.get("log_index"), "log_index"),
+            log_index=_optional(row.get("log_index"), "log_index", bits=32),
             block_number=_optional(row.get("block_number"), "block_number"),
-            exchange_version=_optional(row.get("exchange_version"), "exchange_version"),
+            exchange_version=_optional(row.get("exchange_version"), "exchange_version", bits=8),
             source=fields.text(row.get("source")) or "import",
             needs_ordinal=False,
         )
@@ -322,8 +323,13 @@ def _own_id(value: Any, tx_hash: str) -> str:
     return fill_id
 
 
-def _optional(value: Any, what: str) -> int | None:
-    return None if fields.text(value) is None else fields.amount(value, what)
+def _optional(value: Any, what: str, *, bits: int = 64) -> int | None:
+    if fields.text(value) is None:
+        return None
+    number = fields.amount(value, what)
+    if number >= 1 << bits:
+        raise ValueError(f"{what} does not fit {bits} bits")
+    return number
 
 
 def _optional_hash(value: Any, what: str) -> str | None:
@@ -433,13 +439,14 @@ _DOME_COLUMNS = "token_id side shares price tx_hash order_hash timestamp user"
 _TRADE = ("side", "size", "price", "timestamp")
 
 GOLDSKY: Final = Shape("Goldsky orderFilledEvents", frozenset(f"{_EVENT_COLUMNS} orderHash fee".split()), _goldsky)
+OWN: Final = Shape("clob_fills export", frozenset(_OWN_COLUMNS.split()), _own_fill)
 POLY_DATA: Final = Shape("poly_data orderFilled", frozenset(_EVENT_COLUMNS.split()), _poly_data)
 TRADES_V1: Final = Shape("Data API trades v1", V1.needs("transactionHash", *_TRADE), V1.fill)
 TRADES_V2: Final = Shape("Data API trades v2", V2.needs("transaction_hash", *_TRADE), V2.fill)
 
 FILLS: Final[tuple[Shape[Fill], ...]] = (
     GOLDSKY,
-    Shape("clob_fills export", frozenset(_OWN_COLUMNS.split()), _own_fill),
+    OWN,
     TRADES_V1,
     TRADES_V2,
     Shape("Dome orders", frozenset(_DOME_COLUMNS.split()), _dome),

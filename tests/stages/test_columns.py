@@ -89,7 +89,7 @@ POLY_DATA_WITH_ID = _events(id=seldom(ids, f"{TX}_{ORDER}"))
 
 
 def _trades(wallet: str, token: str, condition: str, tx_hash: str) -> st.SearchStrategy[Row]:
-    types = st.sampled_from([None, "TRADE", "REDEEM", "TRADES", ""])
+    types = st.sampled_from([None, "TRADE", "REDEEM", "TRADES", "", 5])
     return st.fixed_dictionaries(
         {
             wallet: seldom(wallets, WALLET),
@@ -105,6 +105,38 @@ def _trades(wallet: str, token: str, condition: str, tx_hash: str) -> st.SearchS
     )
 
 
+KEY = "k" + "0d" * 16
+
+
+def _own(order: str | None, tail: str) -> st.SearchStrategy[Row]:
+    fill_ids = st.sampled_from(
+        [f"{TX}_{ORDER}_9", f"{TX}_{KEY}_07", f"{TX}_{KEY}", f"{ORDER}_{tail}", f"{TX}_x", "", None]
+    )
+    words = st.sampled_from(["none", "shares", "usdc", "0", "gold", "", None])
+    small = st.sampled_from(["", None, "5", "256", str(1 << 32), "-1", "x", 7])
+    return st.fixed_dictionaries(
+        {
+            "fill_id": seldom(fill_ids, f"{TX}_{tail}"),
+            "token_id": seldom(tokens, str(TOKEN)),
+            "maker": seldom(wallets, WALLET),
+            "taker": st.one_of(st.sampled_from([None, "", WALLET]), seldom(wallets, WALLET)),
+            "side": seldom(sides, "BUY"),
+            "shares_micro": st.one_of(st.integers(1, 10**12).map(str), amounts),
+            "usdc_micro": st.one_of(st.integers(1, 10**12).map(str), amounts),
+            "fee_micro": st.one_of(st.sampled_from([None, "", "5"]), seldom(amounts, "5")),
+            "fee_asset": seldom(words, "usdc"),
+            "timestamp": seldom(moments, "2025-10-28T19:40:13Z"),
+            "tx_hash": seldom(hashes, TX),
+            "order_hash": seldom(hashes, order),
+            "log_index": seldom(small, None),
+            "block_number": seldom(small, "77"),
+            "exchange_version": seldom(small, "2"),
+            "source": seldom(st.sampled_from(["", None, " goldsky", "ß"]), "goldsky"),
+        }
+    )
+
+
+OWN = st.one_of(_own(ORDER, ORDER), _own(None, f"{KEY}_3"), _own("", f"{KEY}_0"))
 TRADES_V1 = _trades("proxyWallet", "asset", "conditionId", "transactionHash")
 TRADES_V2 = _trades("proxy_wallet", "token_id", "condition_id", "transaction_hash")
 
@@ -152,7 +184,9 @@ WRITERS: dict[str, Callable[[Path, list[Row]], None]] = {"jsonl": write_jsonl, "
 
 @pytest.mark.parametrize("ending", WRITERS)
 @pytest.mark.parametrize(
-    "kind", [EVENTS, POLY_DATA, POLY_DATA_WITH_ID, TRADES_V1, TRADES_V2], ids=["events", "poly", "poly_id", "v1", "v2"]
+    "kind",
+    [EVENTS, POLY_DATA, POLY_DATA_WITH_ID, TRADES_V1, TRADES_V2, OWN],
+    ids=["events", "poly", "poly_id", "v1", "v2", "own"],
 )
 @settings(
     max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
@@ -177,6 +211,14 @@ PLAIN_TRADE = {
 }  # fmt: skip
 
 
+PLAIN_OWN = {
+    "fill_id": f"{TX}_{ORDER}", "token_id": str(TOKEN), "maker": WALLET, "taker": WALLET, "side": "SELL",
+    "shares_micro": "5", "usdc_micro": "4", "fee_micro": "1", "fee_asset": "usdc", "timestamp": "2025-10-28T19:40:13Z",
+    "tx_hash": TX, "order_hash": ORDER, "log_index": "3", "block_number": "70000000", "exchange_version": "1",
+    "source": "chain",
+}  # fmt: skip
+
+
 def taken(path: Path) -> int:
     """How many rows of a file went the fast way."""
     count = 0
@@ -197,7 +239,8 @@ def without(row: Row, *names: str) -> Row:
     "row",
     [PLAIN_EVENT, without(PLAIN_EVENT, "id"), without(PLAIN_EVENT, "fee"),
      without(PLAIN_EVENT, "id", "fee", "orderHash"), without(PLAIN_EVENT, "fee", "orderHash"),
-     PLAIN_TRADE, PLAIN_TRADE | {"type": "TRADE"}, PLAIN_EVENT | {"timestamp": "2025-10-28T19:40:13Z"}],
+     PLAIN_TRADE, PLAIN_TRADE | {"type": "TRADE"}, PLAIN_EVENT | {"timestamp": "2025-10-28T19:40:13Z"},
+     PLAIN_OWN, PLAIN_OWN | {"fill_id": f"{TX}_{KEY}_12", "order_hash": "", "taker": "", "fee_micro": ""}],
 )  # fmt: skip
 def test_ordinary_rows_go_the_fast_way(tmp_path: Path, row: Row, ending: str) -> None:
     """Else the test above would compare the careful way with itself; a poly_data file with fees is the exception."""
