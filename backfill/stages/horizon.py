@@ -141,5 +141,5 @@ async def _first_at(door: Any, moment: int, low: int, high: int) -> int:
 
 
 async def _block(door: Any, tag: int | str) -> Block:
-    found: Block = await door.fetch(block_request(tag), lambda body: read_block(body, "polygon"))
+    found: Block = await door.fetch(block_request(tag), lambda body: read_block(tag, body, "polygon"))
     return found

@@ -443,7 +443,7 @@ async def _clob_account(probe: Probe) -> Check:
 
 
 async def _look_at_polygon(probe: Probe) -> list[Check]:
-    head = await probe.ask(block_request("latest"), lambda body: read_block(body, "polygon"))
+    head = await probe.ask(block_request("latest"), lambda body: read_block("latest", body, "polygon"))
     probe.found.block = head.number
     probe.found.heads["polygon"] = head.timestamp
     newest = head.number - probe.config.upstreams.polygon.confirmations

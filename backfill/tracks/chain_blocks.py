@@ -177,7 +177,7 @@ class ChainLane(ABC):
 
     def read_head(self, body: bytes) -> int:
         """See `Headed`: what is younger than the confirmations may still change."""
-        return read_block(body, self.name).timestamp - self._how.confirmations * SLOWEST_BLOCKS_S
+        return read_block("latest", body, self.name).timestamp - self._how.confirmations * SLOWEST_BLOCKS_S
 
     def _part(self, unit: Unit, cursor: str | None) -> Part:
         items = [_stretch(text) for text in unit.items]
@@ -311,25 +311,26 @@ class Block(NamedTuple):
 
 def block_request(tag: int | str) -> Request:
     """Ask for one block, by number or tag ("latest", "finalized")."""
-    return Request("POST", "", body=orjson.dumps(call("eth_getBlockByNumber", _tag(tag), False)))
+    return Request("POST", "", body=orjson.dumps(_asking_for(tag)))
 
 
-def read_block(body: bytes, where: str) -> Block:
-    """The block in an answer to `block_request`.
+def read_block(tag: int | str, body: bytes, where: str) -> Block:
+    """The block in an answer to `block_request(tag)`.
 
     Raises:
-        Unreadable: there is none.
+        Unreadable: there is none, or it is the answer to another question: a stale block would shift a whole plan.
     """
+    (found,) = _results([_asking_for(tag)], body, where)
+    if not isinstance(found, dict) or (isinstance(tag, int) and found.get("number") != hex(tag)):
+        raise Unreadable(f"no block {tag}", raw=body, where=where)
     try:
-        document = orjson.loads(body)
-        found = document["result"]
         return Block(quantity(found["number"], "number"), quantity(found["timestamp"], "timestamp"))
     except (ValueError, LookupError, TypeError) as error:
         raise Unreadable(f"no block: {type(error).__name__} {error}", raw=body, where=where) from None
 
 
-def _tag(tag: int | str) -> str:
-    return hex(tag) if isinstance(tag, int) else tag
+def _asking_for(tag: int | str) -> dict[str, Any]:
+    return call("eth_getBlockByNumber", hex(tag) if isinstance(tag, int) else tag, False)
 
 
 def _results(calls: Sequence[Mapping[str, Any]], body: bytes, where: str) -> list[Any]:

@@ -24,7 +24,7 @@ from backfill.simulator.reply import Reply, Wish
 from backfill.simulator.world import World
 from backfill.tracks import catalog
 from backfill.tracks.chain_activity import ChainActivity
-from backfill.tracks.chain_blocks import Asking, ChainLane
+from backfill.tracks.chain_blocks import Asking, ChainLane, block_request
 from backfill.tracks.chain_fills import ChainFills
 from backfill.tracks.chain_payouts import ChainPayouts
 from backfill.tracks.chain_transfers import ChainTransfers
@@ -429,7 +429,10 @@ def test_the_head_is_far_enough_below_the_newest_block() -> None:
     lane = ChainFills(Asking(confirmations=20))
     body = Polygon(world).ask(lane.head().body or b"").body
     assert lane.read_head(body) == world.ledger.head.timestamp - 60
-    for spoiled in (b"x", b"[]", b'{"id":1,"result":null}', b'{"id":1,"result":{"number":"0x1"}}'):
+    other = Polygon(world).ask(block_request(5).body or b"").body
+    whole = orjson.loads(body)
+    short = orjson.dumps({**whole, "result": {"number": whole["result"]["number"]}})
+    for spoiled in (b"x", b"[]", orjson.dumps({**whole, "result": None}), short, other):
         with pytest.raises(Unreadable):
             lane.read_head(spoiled)
 
