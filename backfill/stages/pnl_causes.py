@@ -22,7 +22,8 @@ HOW: Final[Mapping[str, str]] = {
     "left at the last price",
     "unresolved": "conditions that have ended, but whose payout we do not know: at the last price, else at cost "
     "(cash), or what redemptions paid beyond the average cost",
-    "fees": "tokens, or the whole, where the difference is what was charged",
+    "fees": "tokens, or the whole, where the difference is what was charged; and tokens with fills whose fee no source "
+    "tells, where less came of them than such fees allow",
     "splits_and_merges": "tokens, or the whole, where the difference is what splits, merges and conversions moved",
     "transfers": "tokens, or the whole, where shares came from other wallets or went to them",
     "definition": "the same data by the definition compared, less by that of the reference; and tokens of which a "
@@ -37,6 +38,8 @@ HOW: Final[Mapping[str, str]] = {
 
 TOKEN_SLACK: Final = 200
 """Micro-dollars by which one token may differ where a reference shows four decimals."""
+DEAREST_FEE: Final = 50
+"""One share in so many is more than any fee that real wallets were seen to pay without being told: below 1 in 100."""
 Key = tuple[str, str, int]
 
 
@@ -203,6 +206,8 @@ def _cause(row: Row, claim: Claim, difference: int) -> str:
         return "fees"
     if row.fee_shares and abs(difference) <= row.fee_shares + slack and not row.transferred:
         return "fees"  # kept back in shares, which cannot be worth more than a dollar each
+    if row.fees_unknown and 0 < difference <= row.gained // DEAREST_FEE:
+        return "fees"
     if not row.resolved and abs(row.avg_cost - claim.realized) <= slack:
         return "prices"
     if row.transferred:

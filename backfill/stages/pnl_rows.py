@@ -28,7 +28,8 @@ class Row:
     """One outcome of one wallet, from the derived tables; times in unix seconds.
 
     `numerators` are the payout by outcome as the resolutions have it, empty while there is none; `value` and
-    `unrealized` are at the last price, None without one; `closed` says that a listing calls the market closed.
+    `unrealized` are at the last price, None without one; `closed` says that a listing calls the market closed;
+    `fees_unknown` counts fills whose fee no source told.
     """
 
     wallet: str
@@ -69,6 +70,7 @@ class Row:
     last_at: int
     value: int | None = None
     unrealized: int | None = None
+    fees_unknown: int = 0
 
     @property
     def key(self) -> tuple[str, str, int]:

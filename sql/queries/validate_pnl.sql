@@ -18,7 +18,7 @@ WITH
       sum(trade_cash) AS trade_cash, sum(leftover) AS leftover, sum(payout) AS payout, sum(cash) AS cash,
       sum(avg_cost) AS avg_cost, sum(dome) AS dome, sum(tracked) AS tracked, sum(avg_price) AS avg_price,
       sum(volume) AS volume, sum(fills) AS fills, max(resolved) AS resolved, min(first_at) AS first_at,
-      max(last_at) AS last_at, max(value) AS value, max(unrealized) AS unrealized
+      max(last_at) AS last_at, max(value) AS value, max(unrealized) AS unrealized, sum(fees_unknown) AS fees_unknown
     FROM (
       SELECT
         wallet, condition_id_norm, outcome_idx, 1 AS has_pnl,
@@ -30,7 +30,8 @@ WITH
         realized_cash_micro AS cash, realized_avg_cost_micro AS avg_cost, realized_dome_micro AS dome,
         tracked_micro AS tracked, avg_price_micro AS avg_price, volume_micro AS volume, fills, resolved,
         toUnixTimestamp(first_activity) AS first_at, toUnixTimestamp(last_activity) AS last_at,
-        CAST(NULL, 'Nullable(Int128)') AS value, CAST(NULL, 'Nullable(Int128)') AS unrealized
+        CAST(NULL, 'Nullable(Int128)') AS value, CAST(NULL, 'Nullable(Int128)') AS unrealized,
+        toUInt64(0) AS fees_unknown
       FROM {production:Identifier}.wallet_token_pnl
       WHERE wallet IN {wallets:Array(String)}
       UNION ALL
@@ -38,20 +39,20 @@ WITH
         wallet, condition_id_norm, outcome_idx, 0,
         net_shares_micro, bought_micro, sold_micro, fee_shares_micro, split_micro, merged_micro, converted_micro,
         redeemed_micro, transferred_micro, 0, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, toUnixTimestamp(first_activity), toUnixTimestamp(last_activity), NULL, NULL
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, toUnixTimestamp(first_activity), toUnixTimestamp(last_activity), NULL, NULL, 0
       FROM {production:Identifier}.outcome_positions_v2
       WHERE wallet IN {wallets:Array(String)}
       UNION ALL
       SELECT
         wallet, condition_id_norm, outcome_idx, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         proceeds_micro, costs_micro, fees_micro, splits_micro, merges_micro, conversions_micro, redemptions_micro,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4294967295, 0, NULL, NULL
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4294967295, 0, NULL, NULL, fees_unknown
       FROM {production:Identifier}.trade_cashflows_v3
       WHERE wallet IN {wallets:Array(String)}
       UNION ALL
       SELECT
         wallet, condition_id_norm, outcome_idx, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4294967295, 0, value_micro, unrealized_pnl_micro
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4294967295, 0, value_micro, unrealized_pnl_micro, 0
       FROM {production:Identifier}.wallet_unrealized_pnl_v2
       WHERE wallet IN {wallets:Array(String)}
     )
@@ -64,7 +65,7 @@ SELECT
   net, bought, sold, fee_shares, split, merged, converted, redeemed, transferred,
   proceeds, costs, fees, splits, merges, conversions, redemptions,
   trade_cash, leftover, payout, cash, avg_cost, dome, tracked, avg_price, volume, fills, first_at, last_at,
-  value, unrealized
+  value, unrealized, fees_unknown
 FROM keys AS k
 LEFT JOIN (
   SELECT condition_id_norm, payout_numerators, payout_denominator

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+import pytest
 
 from backfill.config import Config
 from backfill.log import configure
@@ -92,6 +93,18 @@ async def test_the_words_of_the_data_api(warehouse: Warehouse, config: Config) -
     ]  # fmt: skip
     assert (yes["mergeable"], no["mergeable"], won["mergeable"]) == (1, 1, 0) and no["currentValue"] is None
     assert won["redeemable"] == 1 and _dollars(won, "size", "currentValue", "curPrice") == [20, 20, 1]
+    # Ten bought and two of the split; what was given to him was not bought.
+    assert _dollars(yes, "totalBought") == [12] and _dollars(won, "totalBought") == [0]
+    assert yes["percentRealizedPnl"] == pytest.approx(100 * (4 / (12 * 0.35) - 1)) and won["percentRealizedPnl"] is None
+    assert yes["owner"] == KEY
+
+
+async def test_both_sides_can_be_merged_after_the_end_as_well(warehouse: Warehouse, config: Config) -> None:
+    split = Change(At(1_700_000_001, 11, 1), ALICE, WON, 5 * MILLION, False)
+    await load(warehouse, [History((ALICE, BOB), HISTORY.markets[:1], (split,), ())])
+    await rebuild(warehouse, config, configure(config.run.log_file, secrets=(), run_id="test", stderr="quiet"))
+    rows = await warehouse.fetch("SELECT * FROM cascadian_clean.vw_wallet_positions_api_format")
+    assert [(row["redeemable"], row["mergeable"]) for row in rows] == [(1, 1), (1, 1)]
 
 
 async def test_transfers_on_the_chain_say_the_same(warehouse: Warehouse, config: Config) -> None:

@@ -198,6 +198,19 @@ async def test_what_came_after_the_reference(config: Config, warehouse: Warehous
 # --- gates and controls
 
 
+@pytest.mark.parametrize(
+    ("fills", "lost", "cause"), [(3, 1_999_999, "fees"), (3, 2_000_001, "unexplained"), (0, 1_000_000, "unexplained")]
+)
+def test_shares_that_a_fee_which_nobody_told_took(fills: int, lost: int, cause: str) -> None:
+    """A winner that paid for fewer shares than were bought: up to two of a hundred, if the fees are not known."""
+    row = made_up().rows[0]
+    row = replace(row, fees_unknown=fills, tracked=row.net)
+    paid = row.cash - lost
+    claim = Claim(row.wallet, "1", row.condition, row.outcome, "CLOSED", paid, paid, row.bought)
+    found = explain([row], (), [claim], Reference("x", "total", "marked", paid, itemized=True))
+    assert found.parts == {cause: lost}
+
+
 def test_a_control_that_does_nothing_fails_the_run() -> None:
     (found,) = controls([], {"loser_sign": lambda row: row})
     assert not found.caught and found.planted == 0
