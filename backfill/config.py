@@ -300,6 +300,12 @@ class LocalWallets(Local):
     batch: Annotated[int, Field(ge=1, le=10_000)] = 2000
 
 
+class AskedKeys(GoldskyKeys):
+    """Keys in one request; only when it is asked for by name."""
+
+    enabled: bool = False
+
+
 class GoldskyWallets(GoldskyKeys):
     """Addresses in one request, each asked for twice, as wallet and as owner."""
 
@@ -334,6 +340,7 @@ class Tracks(Section):
     goldsky_payouts: GoldskyKeys = GoldskyKeys()
     data_api_payouts: DataApiKeys = DataApiKeys()
     chain_payouts: Blocks = Blocks()
+    goldsky_positions_payouts: AskedKeys = AskedKeys()
     derive_wallets: LocalWallets = LocalWallets()
     goldsky_wallets: GoldskyWallets = GoldskyWallets()
     gamma_wallets: Wide = Wide()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import cached_property
 
 from .faults import Faults, Lie
@@ -15,7 +16,8 @@ from .world import World
 
 Maker = Callable[["Rows"], list[Collection]]
 _EVENT = {"id": "ID!", "timestamp": "BigInt!"}
-_HALF = "0.5"
+DIVISION = Context(prec=34, rounding=ROUND_HALF_UP)
+"""How graph-node divides: a quotient that does not end is cut to so many digits."""
 
 
 class Rows:
@@ -128,11 +130,12 @@ class Rows:
 
 
 def _payout(entry: Row) -> list[str] | None:
-    """What a share of each outcome pays: the winning one its whole unit; None until resolved."""
+    """What a share of each outcome pays: numerator by denominator, as a decimal; None until resolved."""
     numerators = entry["numerators"]
     if numerators is None:
         return None
-    return [_HALF if sum(numerators) > 1 else str(numerator) for numerator in numerators]
+    total = Decimal(sum(numerators))
+    return [f"{DIVISION.divide(Decimal(numerator), total).normalize(DIVISION):f}" for numerator in numerators]
 
 
 def _distort(row: Row, lie: Lie, other: Mapping) -> None:

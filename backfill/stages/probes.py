@@ -46,13 +46,20 @@ CHAIN_ID: Final = 137
 LAST_DAY: Final = dt.date(2026, 4, 28)
 """Polymarket moved to other contracts, Dome ended, and the subgraphs have been incomplete since."""
 
-SUBGRAPHS: Final = {"activity": ("splits",), "orderbook": ("orderFilledEvents",), "pnl": (), "wallet": ()}
+SUBGRAPHS: Final = {
+    "activity": ("splits",),
+    "orderbook": ("orderFilledEvents",),
+    "pnl": (),
+    "positions": (),
+    "wallet": (),
+}
 """Subgraphs that tracks ask, each with the lists whose rows have a time."""
 ASKS: Final = {
     "goldsky_tokens": "activity",
     "goldsky_activity": "activity",
     "goldsky_fills": "orderbook",
     "goldsky_payouts": "pnl",
+    "goldsky_positions_payouts": "positions",
     "goldsky_wallets": "wallet",
 }
 """Which one each track asks."""

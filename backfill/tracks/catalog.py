@@ -14,7 +14,7 @@ DATASETS: dict[str, tuple[str, ...]] = {
     "markets": ("gamma_markets", "clob_markets"),
     "derive": ("derive_tokens",),
     "fills": ("goldsky_fills", "data_api_fills", "chain_fills", "dome_fills", "clob_fills"),
-    "payouts": ("goldsky_payouts", "data_api_payouts", "chain_payouts"),
+    "payouts": ("goldsky_payouts", "data_api_payouts", "chain_payouts", "goldsky_positions_payouts"),
     "wallets": ("derive_wallets", "goldsky_wallets", "gamma_wallets", "dome_wallets"),
     "transfers": ("chain_transfers",),
     "positions": ("data_api_positions",),

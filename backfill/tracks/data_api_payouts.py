@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from backfill.engine.model import Page, Request, Unit
 from backfill.errors import PageTooLarge
-from backfill.tracks import batches, data_api, values
+from backfill.tracks import batches, data_api, payouts, values
 from backfill.tracks.reading import Foreign, Made, Reading, rows_at
 from backfill.tracks.rows import document
 from backfill.tracks.track import Envelope, Track
@@ -29,7 +29,7 @@ class DataApiPayouts:
 
     def request(self, unit: Unit, cursor: str | None) -> Request:
         """See `Lane`."""
-        conditions = [f"0x{_plain(each)}" for each in batches.asked(unit, cursor)]
+        conditions = [f"0x{payouts.plain(each)}" for each in batches.asked(unit, cursor)]
         return Request("GET", "/v2/resolutions", (("condition", ",".join(conditions)),), asked=len(conditions))
 
     def smaller(self, unit: Unit, cursor: str | None) -> str | None:
@@ -43,7 +43,7 @@ class DataApiPayouts:
             PageTooLarge: the answer says that there is more, though this list has no pages.
         """
         items = set(batches.asked(unit, cursor))
-        wanted = set(map(_plain, items))
+        wanted = set(map(payouts.plain, items))
         answer = document(NAME, body)
         rows = rows_at(NAME, body, answer, "data")
         paging = answer.get("pagination")
@@ -66,30 +66,16 @@ class DataApiPayouts:
         return data_api.read_head(NAME, body)
 
 
-def _plain(condition: str) -> str:
-    return condition.removeprefix("0x").lower()
-
-
 def _payout(row: Row, wanted: set[str]) -> Iterator[Made]:
     condition = need(values.condition, row, "condition_id")
     if condition not in wanted:
         raise Foreign
     if need(values.text, row, "status") != RESOLVED:
         return
-    payouts = values.wholes(row, "payouts")
-    if not any(payouts):
+    paid = values.wholes(row, "payouts")
+    if not any(paid):
         raise Drift("payouts", "what a resolved condition pays", row.get("payouts"))
-    lowest, total = values.reduced(payouts)
-    yield (
-        condition,
-        {
-            "condition_id_norm": condition,
-            "payout_numerators": lowest,
-            "payout_denominator": total,
-            "resolved_at": values.moment(row, "resolved_at"),
-            "source": SOURCE,
-        },
-    )
+    yield payouts.made(condition, paid, SOURCE, values.moment(row, "resolved_at"))
 
 
-TRACK = Track(NAME, "payouts", "data_api", "staging.payouts_v2", "conditions", lambda _config: DataApiPayouts())
+TRACK = Track(NAME, "payouts", "data_api", payouts.TABLE, "conditions", lambda _config: DataApiPayouts())

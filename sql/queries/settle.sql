@@ -59,8 +59,9 @@ OPTIMIZE TABLE {production:Identifier}.resolutions_external_ingest FINAL
 TRUNCATE TABLE {staging:Identifier}.resolutions_next
 
 -- name: fill_payouts
--- One resolution a market: the chain before its indexers, and those before what people imported. The moment is that of
--- the believed source, or of the next one that knows it.
+-- One resolution a market: the chain before its indexers (those that tell numerators before the one that tells
+-- decimals), and those before what people imported. The moment is that of the believed source, or of the next one that
+-- knows it.
 INSERT INTO {staging:Identifier}.resolutions_next
     (condition_id_norm, payout_numerators, payout_denominator, resolved_at, source)
 SELECT
@@ -70,7 +71,7 @@ SELECT
     argMinIf(resolved_at, rank, isNotNull(resolved_at)),
     argMin(source, rank)
 FROM (
-    SELECT *, transform(source, ['chain', 'goldsky', 'data_api'], [0, 1, 2], 3) AS rank
+    SELECT *, transform(source, ['chain', 'goldsky', 'data_api', 'goldsky_positions'], [0, 1, 2, 3], 4) AS rank
     FROM {production:Identifier}.resolutions_external_ingest FINAL
 )
 GROUP BY condition_id_norm

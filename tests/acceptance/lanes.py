@@ -68,6 +68,7 @@ DATASETS: Mapping[str, tuple[str, ...]] = {
 ASKED_FOR = {
     "dome_fills": "fills",
     "clob_fills": "fills",
+    "goldsky_positions_payouts": "payouts",
     "dome_wallets": "wallets",
     "data_api_activity": "activity",
 }

@@ -29,6 +29,8 @@ SYNCED_TRACKS = ("derive_tokens", *(track for dataset in SYNCED for track in DAT
 DAY = 86_400
 MOST_REPEATED = 0.6
 """Share of the first run's requests that a second one may need: to see how far sources go, and to read the overlap."""
+FAULTY = "goldsky_positions_payouts"
+"""A lane that works only when it is named, which is named to upstreams that fail as well."""
 MOST_LOOKUPS = 65
 """Requests of a lane that finds its place by halving (blocks by time, the end of a listing), and has nothing new."""
 
@@ -163,6 +165,7 @@ def test_every_lane_is_exact_whatever_the_upstreams_do(tmp_path: Path) -> None:
     """Three profiles in three places at once, since most of the time is spent in waiting to try again."""
     profiles = ("mild", "rough", "all")
     commands = [("sync", "--json"), *(command(dataset, SMALL) for dataset in ("wallets", "positions"))]
+    commands.append(command(ASKED_FOR[FAULTY], SMALL, FAULTY))
     with ExitStack() as stack:
         sims = [stack.enter_context(serving(SMALL, faults=profile)) for profile in profiles]
         projects = [stack.enter_context(project_at(tmp_path / sim.options["faults"], sim)) for sim in sims]
@@ -171,7 +174,7 @@ def test_every_lane_is_exact_whatever_the_upstreams_do(tmp_path: Path) -> None:
                 ended = child.wait(240)
                 assert ended.code in (0, 4), ended.err[-3000:]
         for project in projects:
-            check(project, SMALL, (*SYNCED_TRACKS, *DATASETS["wallets"], *DATASETS["positions"]), DATASETS)
+            check(project, SMALL, (*SYNCED_TRACKS, *DATASETS["wallets"], *DATASETS["positions"], FAULTY), DATASETS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "kill -9"])

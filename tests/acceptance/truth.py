@@ -102,6 +102,7 @@ STAGED: Mapping[str, Table] = {
     "goldsky_payouts": PAYOUTS,
     "data_api_payouts": PAYOUTS,
     "chain_payouts": PAYOUTS,
+    "goldsky_positions_payouts": PAYOUTS,
     "derive_wallets": WALLETS,
     "goldsky_wallets": WALLETS,
     "gamma_wallets": WALLETS,
@@ -279,6 +280,8 @@ class Told:
             numerators = market.numerators
             if market.condition in known and numerators and market.closed_at is not None and market.closed_at < end:
                 yield market.condition, _array(numerators), str(sum(numerators)), None
+
+    _goldsky_positions_payouts = _goldsky_payouts
 
     def _all_payouts(self) -> Iterator[Row]:
         return self._chain_payouts()

@@ -255,6 +255,24 @@ def test_ties_pay_half_and_what_ended_later_is_unresolved(goldsky: Goldsky, full
     assert len(halves) == vectors["1", "1"]
 
 
+@pytest.mark.parametrize(
+    ("numerators", "told"),
+    [
+        ((54, 46), ["0.54", "0.46"]),
+        ((1, 2), [f"0.{'3' * 34}", f"0.{'6' * 33}7"]),
+        ((10**40, 0), ["1", "0"]),
+        ((1, 10**9 - 1), ["0.000000001", "0.999999999"]),
+    ],
+)
+def test_the_positions_subgraph_divides_to_34_digits(
+    monkeypatch: pytest.MonkeyPatch, numerators: tuple[int, int], told: list[str]
+) -> None:
+    monkeypatch.setattr(Market, "numerators", property(lambda _: numerators))
+    world = World.generate(seed=21, traded=20, mapped=5)
+    rows = everything(Goldsky(world, Faults(world)), POSITIONS, "conditions", "{id payouts}")
+    assert rows and all(row["payouts"] == told for row in rows)
+
+
 # --- cost basis ------------------------------------------------------------------------------------------------------
 
 A, B = "aa" * 32, "bb" * 32

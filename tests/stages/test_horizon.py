@@ -145,7 +145,7 @@ def test_which_tracks_read_how_things_are() -> None:
     state = {name for name in catalog.TRACK_NAMES if name not in ("dome_fills", "clob_fills", "data_api_fills")}
     state = {name for name in state if reads_state(catalog.track(name))}
     assert state == {
-        "gamma_markets", "clob_markets", "goldsky_payouts", "data_api_payouts",
+        "gamma_markets", "clob_markets", "goldsky_payouts", "data_api_payouts", "goldsky_positions_payouts",
         "derive_wallets", "goldsky_wallets", "gamma_wallets", "dome_wallets", "data_api_positions",
     }  # fmt: skip
 

@@ -35,6 +35,7 @@ READERS = {
     "gamma_markets": "_market",
     "clob_markets": "_market",
     "goldsky_payouts": "_payout",
+    "goldsky_positions_payouts": "_payout",
     "data_api_payouts": "_payout",
     "data_api_positions": "_second",
     "goldsky_wallets": "_pair",

@@ -29,12 +29,14 @@ from backfill.tracks.gamma_markets import GammaMarkets
 from backfill.tracks.gamma_wallets import GammaWallets
 from backfill.tracks.goldsky_activity import GoldskyActivity
 from backfill.tracks.goldsky_payouts import GoldskyPayouts
+from backfill.tracks.goldsky_positions_payouts import GoldskyPositionsPayouts
 from backfill.tracks.goldsky_wallets import GoldskyWallets
 from tests.tracks.lane_kit import Walked, walk
 
 Ask = Callable[[Request, Wish], Reply]
 END = 1_800_000_000
 WHOLE = f"1600000000-{END}"
+PAYOUT_SUBGRAPHS = ("pnl-subgraph/0.0.14", "positions-subgraph/0.0.7")
 CUTS: tuple[RequestFault | None, ...] = (None, "short_page")
 TROUBLES: tuple[tuple[RequestFault | None, bool], ...] = (
     *((fault, repeats) for fault in CUTS for repeats in (False, True)),
@@ -133,22 +135,49 @@ def payouts_of(world: World) -> dict[str, tuple[list[int], int]]:
     return found
 
 
-def test_payouts_of_both_sources_agree_with_the_ledger(world: World, faults: Faults) -> None:
-    data_api, goldsky = DataApi(world, faults), Goldsky(world, faults)
+def payouts_told(
+    lane: Lane, ask: Ask, conditions: list[str], size: int, fault: RequestFault | None = None, *, repeats: bool = False
+) -> dict[str, tuple[list[int], int]]:
+    """What a lane brings of conditions, so many at once."""
+    answers, found = Upstream(ask, fault, repeats=repeats), {}
+    for start in range(0, len(conditions), size):
+        for row in walk(lane, Unit(0, tuple(conditions[start : start + size])), answers).rows:
+            found[row["condition_id_norm"]] = row["payout_numerators"], row["payout_denominator"]
+    return found
+
+
+def test_payouts_of_all_sources_agree_with_the_ledger(world: World, faults: Faults) -> None:
+    data_api, goldsky, pnl, positions = DataApi(world, faults), Goldsky(world, faults), *PAYOUT_SUBGRAPHS
+    told: dict[str, dict[str, tuple[list[int], int]]] = {}
     expected = payouts_of(world)
     conditions = [market.condition for market in world.markets]
     for lane, ask, size in (
         (DataApiPayouts(), api(data_api), 20),
-        (GoldskyPayouts("pnl-subgraph/0.0.14"), subgraph(goldsky, "pnl-subgraph/0.0.14"), 200),
+        (GoldskyPayouts(pnl), subgraph(goldsky, pnl), 200),
+        (GoldskyPositionsPayouts(positions), subgraph(goldsky, positions), 200),
     ):
-        found = {}
-        for start in range(0, len(conditions), size):
-            unit = Unit(0, tuple(conditions[start : start + size]))
-            for row in walk(lane, unit, Upstream(ask, None)).rows:
-                found[row["condition_id_norm"]] = row["payout_numerators"], row["payout_denominator"]
+        found = payouts_told(lane, ask, conditions, size)
         assert found and found.items() <= expected.items()
-        if isinstance(lane, DataApiPayouts):
-            assert found == expected
+        told[lane.name] = found
+    assert told["data_api_payouts"] == expected
+    assert told["goldsky_positions_payouts"] == told["goldsky_payouts"]
+    assert {tuple(vector) for vector, _ in told["goldsky_payouts"].values()} == {(1, 0), (0, 1), (1, 1)}
+
+
+@pytest.mark.parametrize(("fault", "repeats"), [("query_timeout", False), ("query_timeout", True), (None, True)])
+def test_payouts_are_whole_whatever_a_subgraph_does(
+    world: World, faults: Faults, fault: RequestFault | None, repeats: bool
+) -> None:
+    """Pages of conditions shrink, and the answer to another question is not believed."""
+    goldsky, conditions = Goldsky(world, faults), [market.condition for market in world.markets]
+    pnl, positions = PAYOUT_SUBGRAPHS
+    lanes = (
+        (GoldskyPayouts(pnl), subgraph(goldsky, pnl)),
+        (GoldskyPositionsPayouts(positions), subgraph(goldsky, positions)),
+    )
+    for lane, ask in lanes:
+        calm = payouts_told(lane, ask, conditions, 200)
+        assert calm and payouts_told(lane, ask, conditions, 200, fault, repeats=repeats) == calm
 
 
 def api(data_api: DataApi) -> Ask:
