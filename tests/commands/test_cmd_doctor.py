@@ -214,6 +214,15 @@ def test_a_subgraph_of_another_name_is_named_and_the_others_are_looked_at(
     assert "subgraphs.pnl" in failed(answer)["goldsky.pnl"]["remedy"]
 
 
+def test_a_subgraph_is_looked_at_once_its_track_is_switched_on(project: Project, upstreams: SimulatorProcess) -> None:
+    project.env["BACKFILL_TRACKS__GOLDSKY_POSITIONS_PAYOUTS__ENABLED"] = "true"
+    answer = project.call("doctor", "--json")
+    assert (answer.code, failed(answer)) == (0, {})
+    assert "positions-subgraph/0.0.7 stands at block" in told(answer, "goldsky.positions")["detail"]
+    project.env["BACKFILL_UPSTREAMS__GOLDSKY__SUBGRAPHS__POSITIONS"] = "positions-subgraph/9.9.9"
+    assert set(failed(project.call("doctor", "--json"))) == {"goldsky.positions"}
+
+
 def test_a_node_address_is_shown_without_what_may_be_its_key(project: Project, upstreams: SimulatorProcess) -> None:
     shown = told(project.call("doctor", "--json"), "polygon.reachable")["detail"]
     assert shown.startswith("http://127.0.0.1") and "/polygon" not in shown

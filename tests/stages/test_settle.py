@@ -65,3 +65,26 @@ async def test_a_statement_of_a_killed_settling_is_waited_for(
     count = await warehouse.fetch_value("SELECT count() FROM {production:Identifier}.erc1155_transfers")
     await warehouse.execute("TRUNCATE TABLE {production:Identifier}.erc1155_transfers")
     assert (count == TRANSFERS) is waits
+
+
+async def test_of_several_payouts_the_best_source_is_believed(warehouse: Warehouse, config: Config) -> None:
+    """Four sources that contradict each other, one after the other taken away."""
+    log = configure(config.run.log_file, secrets=(), run_id="test", stderr="quiet")
+    names = ("chain", "goldsky", "data_api", "goldsky_positions", "import")
+    tables = ("staging.payouts_v2", "polymarket.resolutions_external_ingest", "polymarket.market_resolutions_final")
+    believed = []
+    for at in range(len(names)):
+        for table in tables:
+            await warehouse.execute(f"TRUNCATE TABLE {table}")
+        reports = [
+            {"condition_id_norm": "ab" * 32, "payout_numerators": [place, 1], "payout_denominator": place + 1,
+             "source": name, "unit": 0}
+            for place, name in enumerate(names) if place >= at
+        ]  # fmt: skip
+        await warehouse.insert("staging.payouts_v2", b"\n".join(map(orjson.dumps, reversed(reports))))
+        await settle("payouts", warehouse, log)
+        (row,) = await warehouse.fetch("SELECT source, payout_numerators FROM polymarket.market_resolutions_final")
+        believed.append((row["source"], [int(each) for each in row["payout_numerators"]]))
+    for table in tables:
+        await warehouse.execute(f"TRUNCATE TABLE {table}")
+    assert believed == [(name, [place, 1]) for place, name in enumerate(names)]
