@@ -19,6 +19,7 @@ NOBODY = f"0x{'0' * 40}"
 ALICE, BOB, KEY = f"0x{'a' * 40}", f"0x{'b' * 40}", f"0x{'c' * 40}"
 WON, OPEN = f"{1:08x}{1:056x}", f"{1:08x}{2:056x}"
 MILLION = 1_000_000
+PAPER = "polymarket.wallet_unrealized_pnl_v2"
 
 
 def _fill(second: int, wallet: str, condition: str, side: str, shares: int, cents: int, fee: int = 0) -> Fill:
@@ -70,14 +71,18 @@ async def test_a_market_a_wallet_and_an_owner(warehouse: Warehouse, config: Conf
     told = _dollars(
         wallet, "realized_pnl_usd", "open_cash_usd", "open_value_usd", "marked_pnl_usd", "unrealized_pnl_usd"
     )
-    # Cost of the 8: six left of 0.30, two of a split at 0.50, 0.35 on average. The other outcome has no price.
-    assert told == [20, -3, 4, 21, Decimal("1.2")] and int(wallet["unpriced_positions"]) == 1
+    # Cost of the 8: six left of 0.30, two of a split at 0.50, 0.35 on average. The other outcome has no price: it is
+    # there at its cost, and in what is marked for nothing. Four that were sold made 0.80.
+    assert told == [20, -3, 4, 21, 2] and int(wallet["unpriced_positions"]) == 1
+    assert _dollars(wallet, "open_sold_usd", "held_pnl_usd", "total_pnl_usd") == [Decimal("0.8"), Decimal("1.2"), 22]
+    held = await _one(warehouse, f"SELECT sum(unrealized_pnl_usd) AS s FROM {PAPER} WHERE wallet = '{BOB}'")
+    assert Decimal(held["s"]) == Decimal("1.2")
     realized = await _one(warehouse, f"SELECT * FROM polymarket.wallet_realized_pnl_final WHERE wallet = '{BOB}'")
     assert Decimal(realized["realized_pnl_usd"]) == 20 and realized["owner"] == KEY
     owner = await _one(warehouse, f"SELECT * FROM polymarket.owner_pnl_summary_final WHERE owner = '{KEY}'")
     assert int(owner["wallets"]) == 2 and int(owner["resolved_markets"]) == 1 and int(owner["open_markets"]) == 1
     told = _dollars(owner, "realized_pnl_usd", "total_pnl_usd", "marked_pnl_usd")
-    assert told == [39, Decimal("40.2"), 40]
+    assert told == [39, 41, 40]
 
 
 async def test_the_words_of_the_data_api(warehouse: Warehouse, config: Config) -> None:
@@ -142,3 +147,22 @@ async def test_sources_that_contradict_are_named(warehouse: Warehouse, config: C
     rows = await warehouse.fetch("SELECT * FROM cascadian_clean.vw_resolutions_truth ORDER BY condition_id_norm")
     told = [(row["win_idx"], row["sources"], row["contradicted_by"], row["agree"]) for row in rows]
     assert told == [(0, ["chain", "goldsky"], ["goldsky"], 0), (None, ["chain", "data_api"], [], 1)]
+
+
+async def test_a_total_has_what_was_sold_in_markets_that_are_open(warehouse: Warehouse, config: Config) -> None:
+    """A hundred bought at 0.40 and sold at 0.60, the market still open: 20 dollars less the fee, no position."""
+    history = History(
+        (ALICE,),
+        (Market(OPEN, None, 0, None, 0),),
+        (_fill(1, ALICE, OPEN, "BUY", 100, 40), _fill(2, ALICE, OPEN, "SELL", 100, 60, fee=1)),
+        (),
+    )
+    await load(warehouse, [history])
+    await rebuild(warehouse, config, configure(config.run.log_file, secrets=(), run_id="test", stderr="quiet"))
+    for view in ("wallet_pnl_summary_final", "owner_pnl_summary_final"):
+        row = await _one(warehouse, f"SELECT * FROM polymarket.{view}")
+        told = _dollars(
+            row, "realized_pnl_usd", "unrealized_pnl_usd", "total_pnl_usd", "marked_pnl_usd", "held_pnl_usd"
+        )
+        assert told == [0, 19, 19, 19, 0]
+    assert await warehouse.fetch_value(f"SELECT count() FROM {PAPER}") == 0
