@@ -370,6 +370,7 @@ class Quality(Section):
 
     duplicates: Annotated[int, Field(ge=0)] = 0
     bad_rows: Annotated[int, Field(ge=0)] = 0
+    equal_share: Share = 0.01
     unmapped_share: Share = 0.05
     side_share: tuple[Share, Share] = (0.2, 0.8)
     taker_share: tuple[Share, Share] = (0.0, 0.7)

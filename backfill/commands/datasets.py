@@ -252,6 +252,8 @@ def lines(outcome: Outcome) -> list[str]:
     if outcome.settled.get("table"):
         before, after = outcome.settled["rows_before"], outcome.settled["rows"]
         told.append(f"{outcome.settled['table']}: {after:,} rows, {after - before:,} more than before")
+    if outcome.dataset == "derive" and not outcome.tracks:
+        return [*told, "nothing to compute: the tokens of all known markets are there; backfill run markets finds more"]
     if outcome.dataset in NEXT:
         told.append(f"next: {NEXT[outcome.dataset]}")
     return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from backfill.stages.gaps import Gap, Gaps
 
 SHOWN = 20
+ALIKE = 2
+"""Keys that are named where the same is said of more."""
 INCOMPLETE = 3
 KINDS = ("hole", "unread", "short", "silent", "unmerged")
 
@@ -88,9 +90,25 @@ def _group_lines(group: Sequence[Gap]) -> list[str]:
     counts += [f"{keys:,} keys"] if keys else []
     counts += [f"{rows:,} rows"] if rows else []
     told = [f"{first.kind}: {first.dataset} {first.source or '(any track)'}: {', '.join(counts)}"]
-    told += [f"  {_stretch(gap)}  {gap.key + '  ' if gap.key else ''}{gap.detail}" for gap in group[:SHOWN]]
-    told += [f"  … and {len(group) - SHOWN:,} more: --json lists them all"] if len(group) > SHOWN else []
+    alike = list(_alike(group))
+    told += [line for line, _ in alike[:SHOWN]]
+    more = sum(count for _, count in alike[SHOWN:])
+    told += [f"  … and {more:,} more: --json lists them all"] if more else []
     return told + [f"    {each}" for each in _commands(group)]
+
+
+def _alike(group: Sequence[Gap]) -> Iterator[tuple[str, int]]:
+    """A line for each gap, or for many keys of which the same is said, and how many gaps it stands for."""
+    same: dict[tuple[int | None, int | None, str], list[Gap]] = {}
+    for gap in group:
+        same.setdefault((gap.start, gap.end, gap.detail), []).append(gap)
+    for (*_, detail), gaps in same.items():
+        stretch = _stretch(gaps[0])
+        if len(gaps) > ALIKE:
+            listed = f"{', '.join(gap.key for gap in gaps[:ALIKE])} (--keys {gaps[0].kind} lists them)"
+            yield f"  {stretch}  {detail}: {len(gaps):,}, such as {listed}", len(gaps)
+        else:
+            yield from ((f"  {stretch}  {gap.key + '  ' if gap.key else ''}{detail}", 1) for gap in gaps)
 
 
 def _stretch(gap: Gap) -> str:

@@ -62,16 +62,16 @@ async def _run(config: Config, what: What, paths: list[str], dry_run: bool) -> I
 def _print(report: ImportReport, data_dir: Path) -> None:
     for count in report.details:
         if count.passed_over:
-            note(f"{count.path}: passed over: {count.passed_over}")
-            continue
+            continue  # told while it was looked at
         numbers = ", ".join(
             f"{value:,} {name}" for name, value in count.document().items() if value or name != "skipped"
         )
         say(f"{count.path} ({count.shape or 'empty'}): {numbers}")
     total = report.document()
     inserted = "would be inserted" if report.dry_run else "inserted"
+    word = "file" if total["files"] == 1 else "files"
     say(
-        f"{total['files']:,} files: {total['read']:,} rows read, {total['inserted']:,} {inserted}, "
+        f"{total['files']:,} {word}: {total['read']:,} rows read, {total['inserted']:,} {inserted}, "
         f"{total['duplicates']:,} were there already, {total['refused']:,} refused"
     )
     if total["skipped"]:

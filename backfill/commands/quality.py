@@ -53,7 +53,7 @@ def lines(report: Report) -> list[str]:
     for check in report.checks:
         value = "–" if check.value is None else f"{check.value:g}"
         told.append(f"{word[check.passed]}  {check.name:<16} {value:>10}   limit {check.threshold}: {check.detail}")
-        if check.passed is False:
+        if check.passed is not None:
             told += [f"      for example {each}" for each in check.examples]
     missed = [control.name for control in report.controls if not control.caught]
     caught = len(report.controls) - len(missed)
@@ -61,4 +61,6 @@ def lines(report: Report) -> list[str]:
         f"planted faults: {caught} of {len(report.controls)} caught" + "".join(f"; NOT {each}" for each in missed)
     )
     told += [f"report: {path}" for path in report.paths]
-    return [*told, "QUALITY IS WITHIN THE LIMITS" if report.passed else "QUALITY IS NOT WITHIN THE LIMITS"]
+    if report.passed:
+        return [*told, "QUALITY IS WITHIN THE LIMITS"]
+    return [*told, "QUALITY IS NOT WITHIN THE LIMITS (they stand in [quality] of the config)"]

@@ -169,7 +169,7 @@ def next_steps(document: Row) -> list[str]:
     if state in ("running", "cooling", "stalled"):
         return ["backfill status --watch, or backfill tail -f"]
     if not any(row["units_total"] for row in rows):
-        return ["backfill setup makes a plan" if state == "idle" else "see above"]
+        return ["backfill setup makes a plan, if a traded token is unmapped" if state == "idle" else "see above"]
     steps = []
     if any(row["failed_units"] for row in rows):
         steps.append("backfill retry-failed, then backfill run tokens")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+"""Endings of dump files, in any case."""
 _PARQUET_BATCH: Final = 8_192
 _LONGEST_FIELD: Final = 16 * 1024 * 1024
 
@@ -64,12 +65,16 @@ def files_of(paths: Iterable[str | Path]) -> list[Path]:
 
 def _expand(path: Path) -> list[Path]:
     if path.is_file():
-        return [path.resolve()] if path.name.endswith(SUFFIXES) else []
+        return [path.resolve()] if _is_dump(path) else []
     if path.is_dir():
         inside = (entry for entry in path.rglob("*") if entry.is_file())
     else:
         inside = (Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
-    return sorted(entry.resolve() for entry in inside if entry.name.endswith(SUFFIXES))
+    return sorted(entry.resolve() for entry in inside if _is_dump(entry))
+
+
+def _is_dump(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
 
 
 def read(path: Path) -> Generator[Record, None, None]:
@@ -100,7 +105,7 @@ def readable(path: Path) -> Iterator[None]:
 
 def kind_of(path: Path) -> str:
     """What a file's name says: parquet, csv, jsonl or json."""
-    return path.name.removesuffix(".gz").rpartition(".")[2]
+    return path.name.lower().removesuffix(".gz").rpartition(".")[2]
 
 
 def _reader(path: Path) -> Iterator[Record]:
@@ -116,8 +121,10 @@ def _reader(path: Path) -> Iterator[Record]:
 
 
 def opened(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked."""
-    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+    """The bytes of a file, unpacked; also when its name does not say that they are packed."""
+    with path.open("rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b" or path.name.lower().endswith(".gz")
+    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
 
 
 def _broken(path: Path, what: str) -> NoReturn:
@@ -204,12 +211,21 @@ def _json(path: Path) -> Iterator[Record]:
     try:
         document = exact_json(content)
     except ValueError as error:
-        _broken(path, f"not JSON: {error}")
+        if not _are_lines(content):
+            _broken(path, f"not JSON: {error}")
+        lines = enumerate(content.split(b"\n"), start=1)
+        yield from (parsed(number, stripped) for number, line in lines if (stripped := line.strip()))
+        return
     for number, values in enumerate(_entries(document, path), start=1):
         if isinstance(values, dict):
             yield Record(number, values)
         else:
             yield Record(number, {}, "not a JSON object", json.dumps(values, default=str).encode())
+
+
+def _are_lines(content: bytes) -> bool:
+    """Whether what is no JSON document is lines of JSON under the wrong ending: the first line is a whole object."""
+    return not parsed(1, content.partition(b"\n")[0].strip()).problem
 
 
 _LISTS: Final = ("data", "orders", "trades", "fills", "positions", "markets", "results")

@@ -74,6 +74,11 @@ def _renamed(row: Row, _: int) -> list[Row]:
     return [row, {**row, "fill_id": f"{row['fill_id']}_{row['log_index']}"}]
 
 
+def _equal(row: Row, _: int) -> list[Row]:
+    keyless = {**row, "order_hash": None, "log_index": None}
+    return [{**keyless, "fill_id": f"{row['tx_hash']}_k{row['order_hash'][2:34]}_{number}"} for number in range(2)]
+
+
 FAULTS: Mapping[str, Callable[[Row, int], list[Row]]] = {
     "price_range": _with(price="1.5", usdc_micro=3_000_000),
     "price_zero": _with(price="0", usdc_micro=0),
@@ -90,6 +95,7 @@ FAULTS: Mapping[str, Callable[[Row, int], list[Row]]] = {
     "duplicates": _again,
     "duplicate_facts": _renamed,
     "cross_tokens": _elsewhere,
+    "equal_rows": _equal,
     "unmapped_share": _many(lambda row, number: {**row, "token_id": str(UNKNOWN_TOKEN + number)}),
     "side_share": _many(lambda row, _: {**row, "side": "SELL"}),
     "taker_share": _many(lambda row, _: {**row, "taker": EXCHANGES_V1[0].address}),

@@ -228,12 +228,13 @@ class _Search:
     async def _silence(self, dataset: str, window: Window, expected: int) -> None:
         source = self._reader(dataset, window)
         bounds = {"low": window.start, "high": window.end}
-        if source is None or await self._value("staged_between", table=STAGED[dataset], **bounds):
-            return  # nobody has read it, or its rows are only not merged yet: told elsewhere
+        if await self._value("staged_between", table=STAGED[dataset], **bounds):
+            return  # its rows are only not merged yet: told elsewhere
         detail = f"no row, where about {expected:,} were to be expected (more than {MANY} an hour around it)"
-        asked = command(dataset, source, since=window.start, until=window.end)
-        gap = Gap("silent", dataset, source, "", *window, expected, detail, asked)
-        again = await self._asked_again(dataset, source, window)
+        # Without a source its rows around it were imported, and what the files lacked nobody has asked for.
+        asked = command(dataset, source or "", since=window.start, until=window.end)
+        gap = Gap("silent", dataset, source or "", "", *window, expected, detail, asked)
+        again = source is not None and await self._asked_again(dataset, source, window)
         (self.found.believed if again else self.found.gaps).append(gap)
 
     def _reader(self, dataset: str, window: Window) -> str | None:

@@ -128,7 +128,8 @@ async def import_token_map(
         UsageError: no such file, a file of unknown shape, or one that is torn; nothing was imported then.
         TrackHeld: another import is running.
     """
-    async with Judges() as judges:
+    # Not standing back behind others, as judges do beside tracks: here somebody waits, and no request is late.
+    async with Judges(nice=0) as judges:
         return await _TokenMap(warehouse, config, "import_token_map", dry_run, note, judges).run(paths)
 
 
@@ -251,8 +252,7 @@ class _Fills(_Import):
             await self._bring(loading.parcels(found, named, pool=pool, ahead=2 * workers), report)
         _check_any(report)
         for count in report.details:
-            over = f"passed over, {count.passed_over}" if count.passed_over else f"{count.read:,} rows"
-            self.note(f"{Path(count.path).name}: read to its end, {over}, {count.refused:,} refused")
+            self.note(_end_of(count))
 
     async def _bring(self, parcels: Iterator[Parcel], report: ImportReport) -> None:
         told = 0
@@ -333,6 +333,13 @@ class _Fills(_Import):
         return await self.warehouse.fetch(queries.load(query))
 
 
+def _end_of(count: FileCount) -> str:
+    name = Path(count.path).name
+    if count.passed_over:
+        return f"{name}: passed over: {count.passed_over}"
+    return f"{name}: read to its end, {count.read:,} rows, {count.refused:,} refused"
+
+
 def _check_any(report: ImportReport) -> None:
     """Something must have been read.
 
@@ -392,8 +399,7 @@ class _TokenMap(_Import):
                 if path in named:
                     raise
                 count.passed_over = error.what
-            over = f"passed over, {count.passed_over}" if count.passed_over else f"{count.read:,} rows"
-            self.note(f"{path.name}: read to its end, {over}, {count.refused:,} refused")
+            self.note(_end_of(count))
         _check_any(report)
 
     async def _load_file(self, number: int, path: Path, count: FileCount) -> None:
@@ -468,7 +474,8 @@ def _converted(batch: list[dumps.Record], shape: Shape[Mapped] | None) -> tuple[
     refusals: list[Refusal] = []
     for record in batch:
         try:
-            items += [_Item(record.number, row) for row in shapes.rows_of(record, shape)]
+            own = shapes.shape_of(record, shape, shapes.MAPPINGS)
+            items += [_Item(record.number, row) for row in shapes.rows_of(record, own)]
         except ValueError as error:
             refusals.append(Refusal(record.number, "refused", str(error), record.as_raw()))
     return items, refusals

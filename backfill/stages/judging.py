@@ -29,10 +29,14 @@ _INLINE_CHUNK: Final = 400
 
 
 class Judges:
-    """A pool of judges for as long as the `async with` lasts; processes start with the first large batch."""
+    """A pool of judges for as long as the `async with` lasts; processes start with the first large batch.
 
-    def __init__(self, *, processes: int | None = None) -> None:
+    `nice` is how far they stand back behind other processes; see `pool`.
+    """
+
+    def __init__(self, *, processes: int | None = None, nice: int = 10) -> None:
         self._processes = processes or cores()
+        self._nice = nice
         self._pool: ProcessPoolExecutor | None = None
 
     async def __aenter__(self) -> Judges:
@@ -51,7 +55,7 @@ class Judges:
         if self._processes == 1 or len(rows) < INLINE_BELOW:
             return await _inline(rows)
         if self._pool is None:
-            self._pool = pool(self._processes)
+            self._pool = pool(self._processes, nice=self._nice)
         waiting = [self._pool.submit(judge_many, chunk) for chunk in _chunks(rows, CHUNK)]
         verdicts: list[Verdict] = []
         for future in waiting:

@@ -193,7 +193,8 @@ def _plain(chunk: Chunk, shape: Shape[Fill]) -> columns.Plain | None:
 
 def _read(record: Record, shape: Shape[Fill] | None, part: Part, fills: list[tuple[int, Fill]]) -> None:
     try:
-        fills += [(record.number, fill) for fill in shapes.rows_of(record, shape)]
+        own = shapes.shape_of(record, shape, shapes.FILLS)
+        fills += [(record.number, fill) for fill in shapes.rows_of(record, own)]
     except NoFill:
         part.others += 1
     except ValueError as error:

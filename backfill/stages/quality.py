@@ -10,7 +10,7 @@ import copy
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -49,8 +49,8 @@ BAD: Mapping[str, str] = {
 }
 """Checks of single rows: none may have the fault, beyond `quality.bad_rows`."""
 COPIES: Mapping[str, str] = {
-    "duplicates": "rows that repeat an id",
-    "duplicate_facts": "rows that repeat a fill of the same order under another id",
+    "duplicates": "an id that stands there already",
+    "duplicate_facts": "a fill of the same order, under another id",
 }
 
 
@@ -192,7 +192,7 @@ async def _count_months(ask: _Asker, found: Figures) -> None:
 async def _count_copies(ask: _Asker, found: Figures) -> None:
     (size,) = await ask("quality_size")
     parts = max(1, -(-int(size["rows"]) // PART))
-    found.bad |= {**dict.fromkeys(COPIES, 0), "cross_tokens": 0}
+    found.bad |= {**dict.fromkeys(COPIES, 0), "cross_tokens": 0, "equal_rows": 0}
     found.mixed = 0
     for part in range(parts):
         (repeats,) = await ask("quality_repeats", parts=parts, part=part)
@@ -200,6 +200,7 @@ async def _count_copies(ask: _Asker, found: Figures) -> None:
         _add(found, "duplicates", repeats["repeats"], repeats["examples"])
         _add(found, "cross_tokens", repeats["across"], repeats["across_examples"])
         _add(found, "duplicate_facts", twins["certain"], twins["examples"])
+        _add(found, "equal_rows", twins["equal"], twins["equal_examples"])
         found.mixed += int(twins["mixed"])
 
 
@@ -218,7 +219,7 @@ _PIECES: Mapping[str, _Piece] = {
 }
 _NEEDED = {
     **dict.fromkeys(BAD, "rows"),
-    **dict.fromkeys((*COPIES, "cross_tokens"), "copies"),
+    **dict.fromkeys((*COPIES, "cross_tokens", "equal_rows"), "copies"),
     **dict.fromkeys(("side_share", "taker_share"), "totals"),
     "unmapped_share": "tokens",
     "empty_months": "months",
@@ -255,21 +256,25 @@ class _Asker:
 
 # --- judging
 
+_NO_FILLS = "no fills are there"
+_TAKERS = "are a taker's own order"
+
 
 def judge(found: Figures, limits: Quality) -> list[Check]:
     """Hold what was counted against the limits; pure."""
     rows = found.totals["rows"]
-    none = "no fills are there"
     checks = [_limited(found, name, limits.bad_rows, why) for name, why in BAD.items()]
     checks += [_limited(found, name, limits.duplicates, why) for name, why in COPIES.items()]
-    checks.append(_limited(found, "cross_tokens", limits.duplicates, "ids that stand under two tokens"))
+    checks.append(_limited(found, "cross_tokens", limits.duplicates, "an id that stands under two tokens"))
     if not rows:
-        checks = [Check(check.name, None, None, check.threshold, none) for check in checks]
+        checks = [Check(check.name, None, None, check.threshold, _NO_FILLS) for check in checks]
     known_takers = rows - found.totals["no_taker"]
+    takers = _ranged("taker_share", found.totals["taker_rows"], known_takers, limits.taker_share, _TAKERS)
     checks += [
+        _equal(found, limits),
         _unmapped(found, limits),
         _ranged("side_share", found.totals["buys"], rows, limits.side_share, "of the fills buy"),
-        _ranged("taker_share", found.totals["taker_rows"], known_takers, limits.taker_share, "are a taker's own order"),
+        takers if known_takers or not rows else replace(takers, detail="no fill names its taker"),
         _months(found, limits),
     ]
     return checks
@@ -280,10 +285,20 @@ def _limited(found: Figures, name: str, limit: int, why: str) -> Check:
     return Check(name, count <= limit, count, limit, f"{count:,} rows: {why}", found.examples.get(name, ()))
 
 
+def _equal(found: Figures, limits: Quality) -> Check:
+    name, count, rows = "equal_rows", found.bad["equal_rows"], found.totals["rows"]
+    if not rows:
+        return Check(name, None, None, limits.equal_share, _NO_FILLS)
+    share = count / rows
+    detail = f"{count:,} rows: the same as another of their transaction, and no order tells whether it is a copy"
+    examples = found.examples.get(name, ())
+    return Check(name, share <= limits.equal_share, round(share, 6), limits.equal_share, detail, examples)
+
+
 def _unmapped(found: Figures, limits: Quality) -> Check:
     name, tokens, unmapped = "unmapped_share", found.tokens["tokens"], found.tokens["unmapped_tokens"]
     if not tokens:
-        return Check(name, None, None, limits.unmapped_share, "no fills are there")
+        return Check(name, None, None, limits.unmapped_share, _NO_FILLS)
     share = unmapped / tokens
     fills = percent(found.tokens["unmapped_rows"], found.totals["rows"])
     detail = f"{unmapped:,} of {tokens:,} tokens, {fills} of the fills"
@@ -292,7 +307,7 @@ def _unmapped(found: Figures, limits: Quality) -> Check:
 
 def _ranged(name: str, part: int, whole: int, ends: tuple[float, float], what: str) -> Check:
     if not whole:
-        return Check(name, None, None, list(ends), "nothing to judge by")
+        return Check(name, None, None, list(ends), _NO_FILLS)
     share = part / whole
     return Check(name, ends[0] <= share <= ends[1], round(share, 6), list(ends), f"{percent(part, whole)} {what}")
 
@@ -300,7 +315,7 @@ def _ranged(name: str, part: int, whole: int, ends: tuple[float, float], what: s
 def _months(found: Figures, limits: Quality) -> Check:
     empty = empty_months([row["month"] for row in found.months])
     if not found.months:
-        return Check("empty_months", None, None, limits.empty_months, "no fills are there")
+        return Check("empty_months", None, None, limits.empty_months, _NO_FILLS)
     shown = ", ".join(empty[:12]) + (", …" if len(empty) > 12 else "")
     detail = f"without fills: {shown}" if empty else f"{found.months[0]['month']} to {found.months[-1]['month']}"
     return Check("empty_months", len(empty) <= limits.empty_months, len(empty), limits.empty_months, detail)
@@ -361,7 +376,7 @@ def markdown(report: Report) -> list[str]:
         value = "–" if check.value is None else f"{check.value:g}"
         told.append(f"| {check.name} | {word[check.passed]} | {value} | {check.threshold} | {check.detail} |")
     for check in report.checks:
-        if check.examples and check.passed is False:
+        if check.examples and check.passed is not None:
             told += ["", f"{check.name}, for example:", *(f"- `{each}`" for each in check.examples)]
     caught = sum(control.caught for control in report.controls)
     told += ["", f"Planted faults caught: {caught} of {len(report.controls)}."]

@@ -29,6 +29,7 @@ KEYLESS: Final = re.compile(rf"({KEY})_([0-9]{{1,9}})")
 
 _PRICE_DIGITS: Final = 9
 _PRICE_SCALE: Final = 10**_PRICE_DIGITS
+_COLUMNS_SHOWN: Final = 12
 
 
 class Fill(NamedTuple):
@@ -97,17 +98,40 @@ def recognise(columns: Collection[str], shapes: Sequence[Shape[T]], *, where: st
     """The first of `shapes` that finds its columns.
 
     Raises:
-        NotOurs: none does; the text names the columns seen and the shapes known.
+        NotOurs: none does; the text names the columns seen, or what it is instead, and the shapes known.
     """
-    for shape in shapes:
-        if shape.needs.issubset(columns):
-            return shape
+    found = _fitting(columns, shapes)
+    if found is not None:
+        return found
     for lacking in LACKING:
         if shapes is FILLS and lacking.fits(columns):
             raise NotOurs(f"{lacking.name}: {lacking.why}", where=where, remedy=lacking.remedy)
+    mapping = _fitting(columns, MAPPINGS) if shapes is FILLS else None
+    if mapping is not None:
+        raise NotOurs(f"{mapping.name}: no fills, but a token map", where=where, remedy="backfill import token-map")
+    fills = _fitting(columns, FILLS) if shapes is MAPPINGS else None
+    if fills is not None:
+        raise NotOurs(f"{fills.name}: no token map, but fills", where=where, remedy="backfill import fills")
     known = "; ".join(f"{shape.name} ({', '.join(sorted(shape.needs))})" for shape in shapes)
-    seen = ", ".join(sorted(columns)) or "none"
-    raise NotOurs(f"unknown shape, columns: {seen}", where=where, remedy=f"known shapes: {known}")
+    seen = sorted(columns)
+    more = f" and {len(seen) - _COLUMNS_SHOWN} more" if len(seen) > _COLUMNS_SHOWN else ""
+    shown = ", ".join(seen[:_COLUMNS_SHOWN]) or "none"
+    raise NotOurs(f"unknown shape, columns: {shown}{more}", where=where, remedy=f"known shapes: {known}")
+
+
+def _fitting(columns: Collection[str], shapes: Sequence[Shape[T]]) -> Shape[T] | None:
+    return next((shape for shape in shapes if shape.needs.issubset(columns)), None)
+
+
+def shape_of(record: Record, usual: Shape[T] | None, shapes: Sequence[Shape[T]]) -> Shape[T] | None:
+    """What a row of a file is: `usual`, unless it lacks columns of that and has all of another one.
+
+    A file of lines may have been put together from several.
+    """
+    present = {name for name, value in record.values.items() if value is not None and value != ""}
+    if usual is None or usual.needs <= present:
+        return usual
+    return _fitting(present, shapes) or usual
 
 
 def rows_of(record: Record, shape: Shape[T] | None) -> Sequence[T]:

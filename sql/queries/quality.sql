@@ -125,11 +125,14 @@ FROM (
 -- name: quality_twins
 -- Rows that say the same under different ids, among a part of all transactions. Certain copies are those of the same
 -- order and log (or of the same order, where no log is known). Those of which some know their order and some do not may
--- be copies: the sources' numbers of them differ. Different orders may well say the same.
+-- be copies: the sources' numbers of them differ. Different orders may well say the same. Where no row knows its order,
+-- those beyond the first (`equal`) were filled again, or written down again.
 SELECT
   sum(copies) AS certain,
+  sumIf(rows - 1, keyless = rows) AS equal,
   countIf(copies = 0 AND keyless > 0 AND keyless < rows) AS mixed,
   groupArrayIf(3)(example, copies > 0) AS examples,
+  groupArrayIf(3)(example, keyless = rows AND rows > 1) AS equal_examples,
   groupArrayIf(3)(example, copies = 0 AND keyless > 0 AND keyless < rows) AS mixed_examples
 FROM (
   SELECT

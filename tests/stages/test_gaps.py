@@ -295,6 +295,17 @@ async def test_a_second_plan_for_a_few_tokens_does_not_make_a_silence_believed(
     assert (await find_gaps(config, warehouse)).gaps == []
 
 
+async def test_hours_that_imported_files_lack_are_a_gap_of_nobody(config: Config, warehouse: Warehouse) -> None:
+    config = since_the_beginning(config)
+    await put_hours(warehouse, 96, range(30, 54), 60)  # a day
+    await warehouse.execute("TRUNCATE TABLE staging.covered_windows")
+    await warehouse.execute("TRUNCATE TABLE cascadian_clean.data_sync_status")
+    *unread, gap = (await find_gaps(config, warehouse)).gaps
+    assert {each.kind for each in unread} == {"unread"}
+    assert (gap.kind, gap.source, gap.start, gap.end) == ("silent", "", T0 + 30 * HOUR, T0 + 54 * HOUR)
+    assert gap.command == "backfill run fills --since 2026-05-29T06:00:00Z --until 2026-05-30T06:00:00Z"
+
+
 async def test_quiet_hours_in_a_quiet_time_are_nothing(config: Config, warehouse: Warehouse) -> None:
     await put_hours(warehouse, 72, range(30, 33), 40)
     assert (await find_gaps(since_the_beginning(config), warehouse)).gaps == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from backfill.config import Config
 from backfill.engine.checkpoint import lock_path
 from backfill.engine.deadletters import DeadLetters
 from backfill.errors import BackfillError, UsageError
-from backfill.stages import imports, judging, loading
+from backfill.stages import imports, judging, loading, shapes
 from backfill.stages.imports import ImportReport, import_fills, import_token_map
 from backfill.warehouse import queries
 from backfill.warehouse.client import Warehouse
@@ -217,6 +219,65 @@ async def test_what_is_found_may_be_strange_and_what_is_named_may_not(
     (tmp_path / "d.csv").write_text('x,y\n1,"two')
     with pytest.raises(UsageError, match="not the text that its ending promises"):
         await import_fills(warehouse, config, [tmp_path])
+
+
+def newer(row: Row) -> Row:
+    """A trade of the Data API's first version as the second one spells it."""
+    names = {"proxyWallet": "proxy_wallet", "asset": "token_id", "conditionId": "condition_id"}
+    names["transactionHash"] = "transaction_hash"
+    return {names.get(name, name): value for name, value in row.items()}
+
+
+async def test_lines_of_several_kinds_in_one_file(warehouse: Warehouse, config: Config, tmp_path: Path) -> None:
+    """Put together from both versions, an order of Dome and a trade that lacks its wallet; the first line decides
+    only what is doubtful."""
+    lacking = {name: value for name, value in trade(tx=4).items() if name != "proxyWallet"}
+    rows = [trade(tx=1), newer(trade(tx=2)), newer(trade(tx=1)), order(7, tx=3), lacking]
+    path = jsonl(tmp_path / "a.jsonl", *rows)
+    assert numbers(await import_fills(warehouse, config, [path])) == (5, 4, 0, 1)  # 1 was written down twice: two fills
+    [letter] = DeadLetters(config.run.data_dir).rows("import_fills")
+    assert letter["reason"].endswith(":5: column proxyWallet is missing")
+    apart = [jsonl(tmp_path / "v1.jsonl", trade(tx=1), trade(tx=9)), jsonl(tmp_path / "v2.jsonl", newer(trade(tx=9)))]
+    assert numbers(await import_fills(warehouse, config, apart)) == (3, 1, 2, 0)
+    index = {"outcome_index": 0, "outcomeIndex": 0}
+    mapped = jsonl(tmp_path / "map.jsonl", trade(tx=1) | index, newer(trade(tx=1)) | index)
+    # Their condition is none of this token's; what matters is that both were read by their own names.
+    assert numbers(await import_token_map(warehouse, config, [mapped])) == (2, 0, 0, 2)
+    letters = DeadLetters(config.run.data_dir).rows("import_token_map")
+    assert {letter["class"] for letter in letters} == {"disproven"}
+
+
+async def test_names_may_be_wrong_about_packing_lines_and_case(
+    warehouse: Warehouse, config: Config, tmp_path: Path
+) -> None:
+    rows = [trade(tx=number) for number in range(1, 6)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (tmp_path / "packed.jsonl").write_bytes(gzip.compress(lines))
+    (tmp_path / "lines.json").write_bytes(lines)
+    (tmp_path / "UPPER.JSONL.GZ").write_bytes(gzip.compress(lines))
+    for path, new in (("packed.jsonl", 5), ("lines.json", 0), ("UPPER.JSONL.GZ", 0)):
+        assert numbers(await import_fills(warehouse, config, [tmp_path / path])) == (5, new, 5 - new, 0)
+    (tmp_path / "torn.json").write_bytes(json.dumps(rows).encode()[:-9])
+    with pytest.raises(UsageError, match="not JSON"):
+        await import_fills(warehouse, config, [tmp_path / "torn.json"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ([f"column{number:02}" for number in range(40)], r"column00, .*, column11 and 28 more$"),
+        (["conditionId", "clobTokenIds"], r"Gamma markets \(API\): no fills, but a token map$"),
+    ],
+)
+def test_what_is_no_fills_is_said_in_a_few_words(columns: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        shapes.recognise(columns, shapes.FILLS, where="x")
+    assert re.search(said, caught.value.what)
+
+
+def test_fills_are_no_token_map() -> None:
+    with pytest.raises(UsageError, match="Dome orders: no token map, but fills"):
+        shapes.recognise(order(1, tx=1), shapes.MAPPINGS, where="x")
 
 
 TRADES_CSV = (
@@ -455,7 +516,8 @@ NO_FILLS = {
     "wallet_activity_updown_2026-03-22.parquet": "names? no token id",
     "pnl_subgraph_positions_22_wallets.parquet": "unknown shape",
     "leaderboard_2026-06-28.csv.gz": "unknown shape",
-    "positions_dataapi_669.jsonl.gz": "unknown shape",
+    "positions_dataapi_669.jsonl.gz": "no fills, but a token map",
+    "gamma_markets.parquet": "no fills, but a token map",
     "alpharaccoon_token_winners.json.gz": "neither a JSON list",
 }
 
