@@ -60,6 +60,7 @@ _LOCK_HOLDER = (
     "SELECT owner FROM {production:Identifier}.schema_lock FINAL"
     " WHERE released = 0 AND expires_at > now64(6) ORDER BY taken_at, owner LIMIT 1"
 )
+_LOCKS_COMING = "SELECT count() FROM system.processes WHERE match(query, '^\\\\s*INSERT INTO[^(]*schema_lock')"
 _ENGINES = "SELECT name, engine FROM system.databases WHERE name IN {names:Array(String)}"
 _TABLES = "SELECT database, name FROM system.tables WHERE database IN {names:Array(String)}"
 _ATOMIC = frozenset({"Atomic", "Replicated", "Shared"})
@@ -324,6 +325,9 @@ async def _row_lock(warehouse: Warehouse) -> AsyncIterator[None]:
     mine = secrets.token_hex(8)
 
     async def first() -> bool:
+        # A row is dated before it can be seen. Only when none is on its way can no earlier one turn up any more.
+        if int(await warehouse.fetch_value(_LOCKS_COMING)):
+            return False
         return bool(await warehouse.fetch_value(_LOCK_HOLDER) == mine)
 
     await _put_lock(warehouse, mine, released=0)

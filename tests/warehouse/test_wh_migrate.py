@@ -235,3 +235,28 @@ def test_file_names_and_numbers_are_checked(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="NNNN_words"):
         read_files(tmp_path)
     assert replace(read_files()[0], name="x").label == "0001_x"
+
+
+async def test_a_claim_that_is_dated_but_not_to_be_seen_yet_goes_first(empty: Warehouse, files: Path) -> None:
+    """Otherwise both would find themselves first: one before the other's row is there, the other after."""
+    await migrate.migrate_up(empty, directory=files)
+    (files / "0002_more.sql").write_text(FIRST.replace(".one", ".three").replace(".two", ".four"))
+    ended: list[str] = []
+    slow = "SELECT 'other', 0, now64(6), now64(6) + 9 FROM numbers(1) WHERE sleepEachRow(2) = 0"
+
+    async def other() -> None:
+        columns = "(owner, released, taken_at, expires_at)"
+        await empty.execute(f"INSERT INTO {{production:Identifier}}.schema_lock {columns} {slow}")
+        await asyncio.sleep(0.5)
+        ended.append("the other")
+        await empty.insert("production.schema_lock", b'{"owner":"other","released":1}')
+
+    async def up() -> None:
+        await asyncio.sleep(0.5)
+        await migrate.migrate_up(empty, directory=files)
+        ended.append("this one")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(other())
+        group.create_task(up())
+    assert ended == ["the other", "this one"]
