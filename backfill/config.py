@@ -388,11 +388,13 @@ class Gates(Section):
 
 
 class Leaderboard(Section):
-    """Who is ranked: fills and resolved markets of a wallet, and the share of its fills that is understood."""
+    """Who is ranked: fills and resolved markets of a wallet, and the share of its fills that is understood. Days of
+    leaderboard_omega_daily stay for `keep_days`; 0: for ever."""
 
     min_trades: Annotated[int, Field(ge=0)] = 20
     min_markets: Annotated[int, Field(ge=0)] = 10
     min_coverage: Share = 0.95
+    keep_days: Annotated[int, Field(ge=0, le=36_500)] = 30
 
 
 class BaselineWallet(Section):

@@ -32,6 +32,7 @@ def build(
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="Last day that counts (UTC); default: of the newest resolution.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build although nothing has changed.")] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +41,8 @@ def build(
 
     periods = tuple(word for word in WORDS if word in [_known(each) for each in period or WORDS])
     config = config_of(ctx)
-    wish = Wish(periods, read_theta(theta), None if as_of is None else read_day(as_of), gates_of(config))
+    day, keep = None if as_of is None else read_day(as_of), config.leaderboard.keep_days
+    wish = Wish(periods, read_theta(theta), day, gates_of(config), keep, force)
     told = run_async(_build(config, wish, dry_run))
     if as_json:
         return emit_json({**told.document(), "dry_run": dry_run})
@@ -90,10 +92,15 @@ def built_lines(told: Built, dry_run: bool = False) -> list[str]:
     ]
     if told.undated:
         lines.append(f"{told.undated:,} of these markets are in `all` only: nobody says when they were resolved")
-    if dry_run:
+    if told.state_of:
+        lines.append(f"THE PROFITS SHOW THE STATE OF {told.state_of} UTC; backfill rebuild brings the present")
+    if dry_run and not told.unchanged:
         return [*lines, f"would build {', '.join(wish.periods)}"]
     lines += [f"{name:<26} {rows:>12,} rows" for name, rows in told.rows.items()]
-    return [*lines, f"done in {told.seconds:.1f} s; to see it: backfill leaderboard show"]
+    if told.dropped:
+        lines.append(f"{len(told.dropped):,} days from {told.dropped[0]} on are no longer kept: leaderboard.keep_days")
+    done = "nothing has changed since the last build" if told.unchanged else f"done in {told.seconds:.1f} s"
+    return [*lines, f"{done}; to see it: backfill leaderboard show"]
 
 
 def show(

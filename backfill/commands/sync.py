@@ -61,7 +61,8 @@ async def then(config: Config, warehouse: Warehouse, log: Logger) -> None:
         await run_merge(warehouse, log)
     await rebuild(warehouse, config, log, note=note)
     theta = leaderboard.read_theta("0")
-    await leaderboard.build(warehouse, config, log, leaderboard.Wish(WORDS, theta, None, gates_of(config)), note=note)
+    wish = leaderboard.Wish(WORDS, theta, None, gates_of(config), config.leaderboard.keep_days)
+    await leaderboard.build(warehouse, config, log, wish, note=note)
 
 
 def _chosen(only: list[str] | None) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ threads nor the order of rows can move a digit.
 *Periods* end with `as_of`, a whole day of UTC: by default the day of the newest resolution there is, so that the same
 data give the same leaderboard whenever it is built. What was resolved later does not count.
 
-*Built beside, swapped in*, table by table. A crash leaves each table as it was or as it is to be; build again.
+*Built beside, swapped in*, table by table. A crash leaves each table as it was or as it is to be; build again. A build
+that would come to the same as the last one is left out (`board_state.py`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from backfill.engine.checkpoint import lock_path
 from backfill.errors import StateError, UsageError
 from backfill.files import held
 from backfill.log import Logger
+from backfill.stages.board_state import DAILY, built_before, note_build, old_days, sources_hash
 from backfill.stages.rebuild import ranges_of
 from backfill.stages.rebuild_contracts import CONTRACTS
 from backfill.stages.settle import alone
@@ -66,7 +68,13 @@ _SWAPPED: Final[Mapping[str, str]] = {
     "leaderboard_whales_next": "leaderboard_whales",
 }
 """Where each table is built, in the order of swapping."""
-_DAY: Final = "leaderboard_omega_daily_next"
+_DAY: Final = f"{DAILY}_next"
+_STATEMENTS: Final = (
+    "fill_board_categories", "add_wallet_fills", "add_market_fills", "add_market_coverage", "add_market_returns",
+    "add_omega_daily", "add_wallet_coverage", "add_leaderboard_omega_daily", "add_leaderboard_omega",
+    "add_leaderboard_whales",
+)  # fmt: skip
+"""What decides the result, beside the rows that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +97,37 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to build. `as_of` None is the day of the newest resolution."""
+    """What to build. `as_of` None is the day of the newest resolution; `keep_days` 0 keeps every day that was built;
+    `force` builds although nothing has changed."""
 
     periods: tuple[str, ...] = tuple(PERIODS)
     theta: Decimal = Decimal(0)
     as_of: dt.date | None = None
     gates: Gates = Gates()
+    keep_days: int = 0
+    force: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """What decides the result, as JSON; without the day, if that is left to the data."""
+        return {
+            "periods": list(self.periods),
+            "theta": format(self.theta, "f"),
+            "as_of": None if self.as_of is None else self.as_of.isoformat(),
+            "gates": {
+                "min_trades": self.gates.min_trades,
+                "min_markets": self.gates.min_markets,
+                "min_coverage": format(self.gates.min_coverage, "f"),
+            },
+        }
 
 
 @dataclass(slots=True)
 class Built:
-    """What was built, or would be; `nothing` says why nothing was."""
+    """What was built, or would be; `nothing` says why nothing was. `unchanged`: the last build made it.
+
+    `state_of` is the moment that the profits show when they were rebuilt with a cutoff; `dropped` are days that are no
+    longer kept.
+    """
 
     wish: Wish
     as_of: dt.date
@@ -110,23 +138,26 @@ class Built:
     rows: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     nothing: str | None = None
+    unchanged: bool = False
+    state_of: str | None = None
+    dropped: list[dt.date] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """What decides the result, with the day."""
+        return {**self.wish.document(), "as_of": self.as_of.isoformat()}
 
     def document(self) -> dict[str, Any]:
         """The result as the command prints it."""
-        gates = self.wish.gates
         return {
-            "periods": list(self.wish.periods),
-            "theta": format(self.wish.theta, "f"),
-            "as_of": self.as_of.isoformat(),
-            "gates": {
-                "min_trades": gates.min_trades,
-                "min_markets": gates.min_markets,
-                "min_coverage": format(gates.min_coverage, "f"),
-            },
+            **self.wanted,
             "owners": self.owners,
             "markets": self.markets,
             "undated": self.undated,
             "rows": self.rows,
+            "unchanged": self.unchanged,
+            "state_of": self.state_of,
+            "dropped": [day.isoformat() for day in self.dropped],
             "seconds": round(self.seconds, 3),
             "nothing": self.nothing,
         }
@@ -234,8 +265,23 @@ class _Build:
 
     async def run(self) -> Built:
         told = await self._look()
-        if told.nothing is not None or self.dry_run:
+        if told.nothing is not None:
             return told
+        sources = await sources_hash(self.warehouse, _STATEMENTS)
+        before = None if self.wish.force else await built_before(self.warehouse, told.wanted, sources)
+        told.unchanged, told.rows = before is not None, before or {}
+        if self.dry_run:
+            return told
+        if not told.unchanged:
+            await note_build(self.warehouse, told.wanted, "", {})
+            await self._make(told)
+            await note_build(self.warehouse, told.wanted, sources, told.rows)
+        for day in await old_days(self.warehouse, self.as_of, self.wish.keep_days):
+            await self._day("drop", day)
+            told.dropped.append(day)
+        return told
+
+    async def _make(self, told: Built) -> None:
         for name in _SCRATCH:
             await self._do(f"prepare_{name}")
         for table in (*_SWAPPED, _DAY):
@@ -249,7 +295,6 @@ class _Build:
         await self._swap(told)
         for table in (*_SCRATCH, _DAY):
             await self._do("clear_board", table=table)
-        return told
 
     async def _look(self) -> Built:
         """What there is; from here on `as_of` is a real day."""
@@ -258,9 +303,9 @@ class _Build:
         newest = dt.date.fromisoformat(found["newest"]) if found["newest"] else dt.datetime.now(dt.UTC).date()
         self.as_of = self.wish.as_of or newest
         owners, markets, undated = (int(found[name]) for name in ("owners", "markets", "undated"))
-        told = Built(self.wish, self.as_of, owners, markets, undated)
+        told = Built(self.wish, self.as_of, owners, markets, undated, state_of=found["state_of"])
         if not int(found["rows"]):
-            told.nothing = "no profit in a resolved market is known yet: backfill rebuild"
+            told.nothing = _nothing(told.state_of)
         elif not told.markets:
             told.nothing = f"no market was resolved up to {self.as_of}"
         elif not int(await self.warehouse.fetch_value(queries.load("leaderboard_sources_agree"))):
@@ -292,11 +337,13 @@ class _Build:
         for beside, table in _SWAPPED.items():
             told.rows[table] = await self._count(beside)
             await self._do("swap_board", beside=beside, table=table)
-        told.rows["leaderboard_omega_daily"] = await self._count(_DAY)
-        way = "swap" if told.rows["leaderboard_omega_daily"] else "drop"
+        told.rows[DAILY] = await self._count(_DAY)
+        await self._day("swap" if told.rows[DAILY] else "drop", self.as_of)
+
+    async def _day(self, way: str, day: dt.date) -> None:
         # Behind REPLACE PARTITION … FROM no parameter may stand for a name.
         sql = with_names(queries.load(f"{way}_leaderboard_day"), self.warehouse.names)
-        await self.warehouse.execute(sql, {"day": self.as_of})
+        await self.warehouse.execute(sql, {"day": day})
 
     async def _count(self, table: str) -> int:
         return int(await self.warehouse.fetch_value(queries.load("count_board"), {"table": table}))
@@ -324,3 +371,10 @@ class _Build:
             "min_ppm": self.wish.gates.ppm,
             "contracts": CONTRACTS,
         }
+
+
+def _nothing(state_of: str | None) -> str:
+    """Why there is no profit to rank."""
+    if state_of is None:
+        return "no profit in a resolved market is known yet: backfill run payouts, backfill rebuild"
+    return f"no market was resolved in the state of {state_of}, which the profits show: backfill rebuild"

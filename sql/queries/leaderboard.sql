@@ -5,7 +5,8 @@ SELECT
   uniqExactIf(owner, here) AS owners,
   uniqExactIf(condition_id_norm, here) AS markets,
   uniqExactIf(condition_id_norm, here AND isNull(resolved_at)) AS undated,
-  toString(toDate(max(resolved_at))) AS newest
+  toString(toDate(max(resolved_at))) AS newest,
+  (SELECT toString(max(cutoff)) FROM {production:Identifier}.rebuild_state FINAL WHERE target = 'pnl') AS state_of
 FROM (
   SELECT
     owner, condition_id_norm, resolved_at, ifNull(toDate(resolved_at) <= {as_of:Date}, 1) AS here
@@ -433,3 +434,43 @@ SELECT DISTINCT category
 FROM {analytics:Identifier}.{table:Identifier}
 WHERE period = {period:String}
 ORDER BY category
+
+-- name: board_source_files
+-- The files of the tables that a build reads: every change of a row makes others of them.
+SELECT count() AS parts, toString(groupBitXor(cityHash64(table, name, rows, hash_of_all_files))) AS files
+FROM system.parts
+WHERE active AND database = {database:String} AND table IN {tables:Array(String)}
+
+-- name: board_tags
+-- Which tags mean which category: a release may change it.
+SELECT toString(groupBitXor(cityHash64(tag, category, rank))) FROM {analytics:Identifier}.tag_categories
+
+-- name: board_last_build
+-- What was built last.
+SELECT wish, sources, rows FROM {analytics:Identifier}.leaderboard_state FINAL WHERE what = 'build'
+
+-- name: board_rows
+-- Rows of each table that a build makes, as they are now; of the daily one those of a day.
+SELECT 'wallet_market_returns' AS table, count() AS rows FROM {analytics:Identifier}.wallet_market_returns
+UNION ALL
+SELECT 'wallet_omega_daily', count() FROM {analytics:Identifier}.wallet_omega_daily
+UNION ALL
+SELECT 'market_coverage_metrics', count() FROM {analytics:Identifier}.market_coverage_metrics
+UNION ALL
+SELECT 'wallet_coverage_metrics', count() FROM {analytics:Identifier}.wallet_coverage_metrics
+UNION ALL
+SELECT 'leaderboard_omega', count() FROM {analytics:Identifier}.leaderboard_omega
+UNION ALL
+SELECT 'leaderboard_whales', count() FROM {analytics:Identifier}.leaderboard_whales
+UNION ALL
+SELECT 'leaderboard_omega_daily', count() FROM {analytics:Identifier}.leaderboard_omega_daily
+WHERE as_of = {as_of:Date}
+
+-- name: board_old_days
+-- Days that lie too far before the newest one; the one that was just built stays, however old it is.
+SELECT DISTINCT toString(as_of) AS as_of
+FROM {analytics:Identifier}.leaderboard_omega_daily AS d
+WHERE d.as_of != {as_of:Date} AND toInt32(d.as_of) < (
+  SELECT toInt32(max(as_of)) FROM {analytics:Identifier}.leaderboard_omega_daily
+) - {keep_days:Int32}
+ORDER BY as_of
