@@ -253,6 +253,18 @@ def bench_rate(figures: Figures, traded: int, mapped: int) -> None:
     figures.extend(measure_rate(traded, mapped))
 
 
+def bench_elsewhere(figures: Figures, module: str, *arguments: str) -> None:
+    """Figures of another module, measured in a process of its own, so that its memory is its own."""
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            what, measured, promised = line.rstrip("\n").split("  ")
+            figures.append((what, measured, promised))
+    if process.returncode:
+        raise SystemExit(f"{module} failed")
+
+
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -260,7 +272,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--traded", type=int, default=118_870)
     parser.add_argument("--mapped", type=int, default=41_130)
-    parser.add_argument("--only", choices=["engine", "memory", "resume", "rate"], default=None)
+    parser.add_argument("--millions", type=int, nargs="+", default=[1, 3, 10], help="fills of the histories rebuilt")
+    parser.add_argument("--only", choices=["engine", "memory", "resume", "rate", "fills", "growth"], default=None)
     chosen = parser.parse_args()
     figures: Figures = []
     parts: dict[str, Callable[[], Any]] = {
@@ -268,6 +281,8 @@ def main() -> None:
         "memory": lambda: bench_memory(figures, chosen.units),
         "resume": lambda: bench_resume(figures, 270_000),
         "rate": lambda: bench_rate(figures, chosen.traded, chosen.mapped),
+        "fills": lambda: bench_elsewhere(figures, "tests.acceptance.fills_bench"),
+        "growth": lambda: bench_elsewhere(figures, "tests.acceptance.growth", *map(str, chosen.millions)),
     }
     for name, part in parts.items():
         if chosen.only in (None, name):
