@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from backfill.stages.rebuild import Rebuilt
 
 WORDS = ("positions", "cashflows", "pnl", "all")
+NEVER = 4_291_747_200
+"""2106, in which the warehouse's seconds come to their end."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,12 +37,20 @@ def rebuild(
     """Compute positions, cash flows and profit, beside the tables in use, and swap them in."""
     if what not in WORDS:
         raise UsageError(f"rebuild {what!r}: expected one of {', '.join(WORDS)}")
-    moment = None if cutoff is None else read_moment(cutoff, time.time(), "--cutoff")
+    moment = None if cutoff is None else _moment(cutoff)
     told = run_async(_rebuild(config_of(ctx), what, moment, dry_run))
     if as_json:
         return emit_json({**told.document(), "dry_run": dry_run})
     for line in lines_of(told, dry_run):
         say(line)
+
+
+def _moment(cutoff: str) -> int:
+    """Unix seconds that the warehouse can say; it would take others for some other moment."""
+    found = read_moment(cutoff, time.time(), "--cutoff")
+    if 0 <= found < NEVER:
+        return found
+    raise UsageError(f"--cutoff {cutoff!r}: expected a moment from 1970 to 2105")
 
 
 async def _rebuild(config: Config, what: str, cutoff: int | None, dry_run: bool) -> Rebuilt:

@@ -134,6 +134,8 @@ async def _ours(warehouse: Warehouse, period: str, definition: Definition) -> tu
         rows = await warehouse.fetch(queries.load("audit_board"), {"period": PERIODS[period]})
         if rows:
             return "leaderboard_whales", rows
+    if period == "day":
+        raise UsageError("--period day: our leaderboards have no window of one day", remedy="--period week")
     if period != "all":
         raise UsageError(
             f"--period {period}: profits of a window are in our leaderboard only, by cash",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from backfill.stages.pnl_rows import DEFINITIONS, Claim, Definition, Row, Stray, read_claim, read_row, read_stray
@@ -96,7 +97,13 @@ async def notes(warehouse: Warehouse) -> list[str]:
     told = [] if built else ["the derived tables were never built: backfill rebuild"]
     for row in built:
         if row["cutoff"] is not None:
-            told.append(f"the derived tables show the state of unix second {row['cutoff']}, not of today")
+            at = datetime.fromtimestamp(int(row["cutoff"]), UTC)
+            told.append(f"the derived tables show the state of {at:%Y-%m-%d %H:%M:%S} UTC, not of today")
+    (loaded,) = await warehouse.fetch(queries.load("validate_loaded"))
+    if not int(loaded["payouts"]):
+        told.append("it is not known how any market ended: backfill run payouts, then backfill rebuild")
+    if built and int(loaded["newer_fills"]):
+        told.append("fills have come in since the derived tables were made: backfill rebuild")
     for row in await warehouse.fetch(queries.load("validate_gaps")):
         told.append(f"{row['dataset']} of {row['source']} are not complete (to {row['covered_to']}): {row['note']}")
     return told

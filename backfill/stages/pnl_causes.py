@@ -2,8 +2,8 @@
 
 First what our own tables tell: tokens that are missing, unmapped, unresolved, or newer than the reference. Then, where
 the reference tells its tokens one by one, token by token. What is left is given a name only where the amount of
-something known (fees, splits and merges, transfers, another definition) fits it within the rounding; it is rounding
-where it is smaller than that, and else it stays unexplained.
+something known (fees, splits and merges, transfers, another definition) fits it within the rounding, or where payouts
+that nobody knows can make it up; it is rounding where it is smaller than that, and else it stays unexplained.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final
 
-from backfill.stages.pnl_rows import DEFINITIONS, Claim, Definition, Row, Stray, cut, gross, total, usd
+from backfill.stages.pnl_rows import DEFINITIONS, MICRO, Claim, Definition, Row, Stray, cut, gross, total, usd
 
 HOW: Final[Mapping[str, str]] = {
     "missing_fills": "tokens that the reference has and we have no fill of, at its figure; and, at the difference, "
     "tokens of which it has more shares bought than we, or of which more was sold here than ever came",
     "unmapped_tokens": "tokens with fills but no market: at the reference's figure, else by the fills alone, what is "
-    "left at the last price",
+    "left at the last price; and what is left of the difference, where payouts that nobody knows can make it up",
     "unresolved": "conditions that have ended, but whose payout we do not know: at the last price, else at cost "
-    "(cash), or what redemptions paid beyond the average cost",
+    "(cash), or what redemptions paid beyond the average cost; and what is left of the difference, where those "
+    "payouts can make it up",
     "fees": "tokens, or the whole, where the difference is what was charged; and tokens with fills whose fee no source "
     "tells, where less came of them than such fees allow",
     "splits_and_merges": "tokens, or the whole, where the difference is what splits, merges and conversions moved",
@@ -132,7 +133,12 @@ def explain(
         _token_by_token(found, old, told, definition)
     else:
         _unresolved(found, old, definition)
-    _rest(found, rows, reference, len(claims) if reference.itemized else 0)
+    told_of = {(claim.wallet, claim.token) for claim in claims}
+    unknown = {
+        "unresolved": [] if reference.itemized else [_row_reach(row, definition) for row in _pending(old)],
+        "unmapped_tokens": [_reach(s, definition) for s in strays if (s.wallet, s.token) not in told_of],
+    }
+    _rest(found, rows, reference, len(claims) if reference.itemized else 0, unknown)
     assert sum(found.parts.values()) == found.delta, "the parts do not add up"
     return found
 
@@ -165,18 +171,48 @@ def _strays(found: Explanation, strays: Sequence[Stray], claims: Sequence[Claim]
         found.add("unmapped_tokens", -worth, 1)
 
 
+def _pending(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose condition may have ended, but has no payout here."""
+    return [row for row in rows if row.closed and not row.resolved]
+
+
 def _unresolved(found: Explanation, rows: Sequence[Row], definition: Definition) -> None:
-    """By our own tables alone. The marked definitions have these at the last price already, if there is one."""
-    for row in rows:
-        if row.resolved or not row.closed:
-            continue
-        if definition == "cash":
-            worth = 0 if row.value is None and row.net else row.trade_cash + (row.value or 0)
-            found.add("unresolved", -worth, 1)
-        elif definition in ("marked", "marked_gross"):
-            found.add("unresolved", row.trade_cash if row.value is None and row.net else 0, 1)
-        elif row.redeemed:
-            found.add("unresolved", cut(row.redeemed * row.avg_price, 1_000_000) - row.redemptions, 1)
+    """By our own tables alone."""
+    for row in _pending(rows):
+        part = _unresolved_part(row, definition)
+        found.add("unresolved", part, int(part != 0))
+
+
+def _unresolved_part(row: Row, definition: Definition) -> int:
+    """The marked definitions have it at the last price already, if there is one."""
+    priceless = row.value is None and row.net
+    if definition == "cash":
+        return 0 if priceless else -(row.trade_cash + (row.value or 0))
+    if definition in ("marked", "marked_gross"):
+        return row.trade_cash if priceless else 0
+    return cut(row.redeemed * row.avg_price, MICRO) - row.redemptions if row.redeemed else 0
+
+
+Reach = tuple[int, int]
+"""Between which bounds an estimated part may still move: a share is paid with nothing, with a dollar, or in between."""
+
+
+def _row_reach(row: Row, definition: Definition) -> Reach:
+    guess = row.worth(definition) - _unresolved_part(row, definition)
+    if definition in ("cash", "marked", "marked_gross"):
+        least = row.trade_cash + (row.fees if definition == "marked_gross" else 0)
+        return _between(guess, least, row.leftover)
+    return _between(guess, row.worth(definition) - cut(row.tracked * row.avg_price, MICRO), row.tracked)
+
+
+def _reach(stray: Stray, definition: Definition) -> Reach:
+    before_fees = definition in ("avg_cost", "dome", "marked_gross")
+    return _between(stray.worth(definition), stray.cash - (0 if before_fees else stray.fees), stray.net)
+
+
+def _between(guess: int, nothing_paid: int, shares: int) -> Reach:
+    ends = (guess, nothing_paid, nothing_paid + shares)
+    return guess - max(ends), guess - min(ends)
 
 
 def _token_by_token(found: Explanation, rows: Sequence[Row], told: Mapping[Key, Claim], definition: Definition) -> None:
@@ -220,13 +256,27 @@ def _cause(row: Row, claim: Claim, difference: int) -> str:
 # --- what is left
 
 
-def _rest(found: Explanation, rows: Sequence[Row], reference: Reference, claims: int) -> None:
+def _rest(
+    found: Explanation, rows: Sequence[Row], reference: Reference, claims: int, unknown: Mapping[str, Sequence[Reach]]
+) -> None:
     bound = reference.step // 2 + len(rows) + TOKEN_SLACK * claims
     if abs(found.left) > bound:
         for cause, amount, fit in _fitting(found.left, bound, rows, reference.definition):
             found.add(cause, amount)
             found.fits.append(fit)
+    if abs(found.left) > bound:
+        _unknown_payouts(found, unknown)
     found.add("rounding" if abs(found.left) <= bound else "unexplained", found.left)
+
+
+def _unknown_payouts(found: Explanation, unknown: Mapping[str, Sequence[Reach]]) -> None:
+    """All of what is left, if payouts that nobody knows can make it up together; else nothing of it."""
+    reaches = {cause: (sum(low for low, _ in each), sum(high for _, high in each)) for cause, each in unknown.items()}
+    if not sum(low for low, _ in reaches.values()) <= found.left <= sum(high for _, high in reaches.values()):
+        return
+    for cause, (low, high) in reaches.items():
+        amount = max(low, min(high, found.left))
+        found.add(cause, amount, 0 if cause in found.tokens else len(unknown[cause]))
 
 
 Fit = tuple[str, int, str]

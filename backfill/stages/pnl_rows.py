@@ -28,8 +28,8 @@ class Row:
     """One outcome of one wallet, from the derived tables; times in unix seconds.
 
     `numerators` are the payout by outcome as the resolutions have it, empty while there is none; `value` and
-    `unrealized` are at the last price, None without one; `closed` says that a listing calls the market closed;
-    `fees_unknown` counts fills whose fee no source told.
+    `unrealized` are at the last price, None without one; `closed` says that a listing calls the market closed,
+    or that it is not listed and no payout of any market is known; `fees_unknown` counts fills whose fee no source told.
     """
 
     wallet: str

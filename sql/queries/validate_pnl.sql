@@ -60,7 +60,9 @@ WITH
   )
 SELECT
   k.wallet AS wallet, k.condition_id_norm AS condition, k.outcome_idx AS outcome,
-  ifNull(m.market_slug, '') AS label, ifNull(m.closed, 0) AS closed, k.resolved AS resolved,
+  ifNull(m.market_slug, '') AS label, ifNull(m.closed, (
+    SELECT count() = 0 FROM {production:Identifier}.market_resolutions_final
+  )) AS closed, k.resolved AS resolved,
   r.payout_numerators AS numerators, r.payout_denominator AS denominator,
   net, bought, sold, fee_shares, split, merged, converted, redeemed, transferred,
   proceeds, costs, fees, splits, merges, conversions, redemptions,
@@ -174,3 +176,11 @@ ORDER BY dataset, source
 SELECT toUnixTimestamp(cutoff) AS cutoff, toUnixTimestamp(built_at) AS built_at
 FROM {production:Identifier}.rebuild_state FINAL
 WHERE target = 'pnl'
+
+-- name: validate_loaded
+-- Whether any payout is known, and whether fills have come in since the profits were made.
+SELECT
+  (SELECT count() FROM {production:Identifier}.market_resolutions_final) AS payouts,
+  (SELECT max(ingested_at) FROM {production:Identifier}.clob_fills)
+    > (SELECT toDateTime(max(built_at), 'UTC') FROM {production:Identifier}.rebuild_state FINAL WHERE target = 'pnl')
+    AS newer_fills

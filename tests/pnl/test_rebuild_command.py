@@ -47,6 +47,13 @@ def test_a_word_that_is_no_table_is_a_wrong_usage(place: Project) -> None:
     assert told.code == 2 and "positions, cashflows, pnl, all" in told.err and not told.out
 
 
+@pytest.mark.parametrize("cutoff", ["2200-01-01", "1969-12-31", "4294967295", "99999999999", "yesterday", ""])
+def test_a_moment_that_the_warehouse_cannot_say_is_refused(place: Project, cutoff: str) -> None:
+    """The warehouse would take 2200 for 2063, and the last second of all for no cutoff."""
+    told = place.call("rebuild", "--cutoff", cutoff)
+    assert told.code == 2 and f"--cutoff {cutoff!r}: expected" in told.err and not told.out
+
+
 def test_a_dry_run_then_all_then_nothing_then_a_past_moment(place: Project, server_dir: Path) -> None:
     asyncio.run(_loaded(server_dir))
     dry = place.call("rebuild", "all", "--dry-run", "--json").json

@@ -93,6 +93,8 @@ async def test_a_window_needs_our_own_leaderboard(warehouse: Warehouse) -> None:
     await put_profits(warehouse)
     with pytest.raises(UsageError, match="leaderboard"):
         await audited(warehouse, board((1, 2)), period="week", definition="cash")
+    with pytest.raises(UsageError, match="no window of one day"):
+        await audited(warehouse, board((1, 2)), period="day", definition="cash")
 
 
 async def test_our_own_leaderboard_is_taken_where_it_is_built(warehouse: Warehouse) -> None:

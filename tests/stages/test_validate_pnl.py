@@ -12,8 +12,8 @@ from backfill.stages import pnl_gates
 from backfill.stages.pnl_book import Book, read_books
 from backfill.stages.pnl_causes import Explanation, Reference, explain
 from backfill.stages.pnl_gates import BUGS, controls, made_up
-from backfill.stages.pnl_rows import MICRO, Claim, Row, micro, total
-from backfill.stages.validate_pnl import Validation, judge, last_digit, run_validate
+from backfill.stages.pnl_rows import MICRO, Claim, Definition, Row, micro, total
+from backfill.stages.validate_pnl import Validation, last_digit, run_validate
 from backfill.warehouse.client import Warehouse
 from tests.stages.planted import ANNA, condition, put, token
 from tests.stages.pnl_world import CASH, GIFT, MERGED, SPLIT, M, build, put_world
@@ -98,10 +98,18 @@ async def test_a_derived_table_that_contradicts_the_others_fails(config: Config,
 
 
 async def test_unmapped_and_unresolved_are_named_with_their_amounts(config: Config, warehouse: Warehouse) -> None:
-    """Market 1 paid 200 for 90 + 3; its last price was 0.45. Market 6 is open and neither."""
+    """Market 1 paid 200 for 90 + 3; its last price was 0.45. Market 6 is open and neither: 3.50 at the last price."""
     known = await book(warehouse, config, unmapped=1)
-    found = judge(baseline(source="marked"), known, 0.02).explanation
-    assert found is not None and parts(found)["unmapped_tokens"] == -(200 * 0.45 - 90 - 3)
+    # What the reference has may be what our last price says, what was paid, or more than 200 shares can be paid with.
+    for worth, expected in {
+        200 * 0.45 - 93: {"unmapped_tokens": -(200 * 0.45 - 93)},
+        200 - 93: {"unmapped_tokens": -(200 - 93)},
+        -93: {"unmapped_tokens": 93},
+        200 - 93 + 1: {"unmapped_tokens": -(200 * 0.45 - 93), "unexplained": -111},
+    }.items():
+        reference = Reference("x", "pnl", "marked", micro(CASH + 3.5 - 107 + worth))
+        found = explain(known.rows, known.strays, (), reference)
+        assert parts(found) == expected and found.tokens["unmapped_tokens"] == 1
     assert [(stray.token, stray.fills, stray.cash / M, stray.fees / M) for stray in known.strays] == [
         (str(token(1, 1)), 1, -90, 3)
     ]
@@ -113,6 +121,46 @@ async def test_unresolved_at_the_last_price(config: Config, warehouse: Warehouse
     found = explain(known.rows, known.strays, (), Reference("x", "pnl", "cash", micro(CASH + 157 + last)))
     assert parts(found) == {"unresolved": -last}
     assert found.tokens["unresolved"] == 1
+    # It was lost, as the reference knows; and no payout can take more than was paid.
+    found = explain(known.rows, known.strays, (), Reference("x", "pnl", "cash", micro(CASH)))
+    assert parts(found) == {"unresolved": 157}
+    found = explain(known.rows, known.strays, (), Reference("x", "pnl", "cash", micro(CASH - 2)))
+    assert parts(found) == {"unresolved": -last, "unexplained": 159 + last}
+
+
+@pytest.mark.parametrize(("definition", "least", "most"), [("dome", -180, 120), ("avg_cost", -180, 120)])
+async def test_unresolved_by_average_cost(
+    config: Config, warehouse: Warehouse, definition: Definition, least: int, most: int
+) -> None:
+    """300 shares of 0.60 are tracked: they are worth 180 less than they cost, or 120 more."""
+    known = await book(warehouse, config, unresolved=2)
+    own = total(known.rows, definition) / M
+    for gain, cause in ((least, "unresolved"), (most, "unresolved"), (least - 1, None), (most + 1, None)):
+        found = explain(known.rows, known.strays, (), Reference("x", "pnl", definition, micro(own + gain)))
+        assert (parts(found).get("unresolved") == -gain) == (cause is not None), gain
+
+
+async def test_where_nobody_knows_how_anything_ended_that_is_the_cause(config: Config, warehouse: Warehouse) -> None:
+    """No payouts, no listings: every condition may have ended."""
+    known = await book(warehouse, config)
+    assert not any(row.closed for row in known.rows if not row.resolved)
+    for table in ("market_resolutions_final", "markets"):
+        await warehouse.execute(f"TRUNCATE TABLE polymarket.{table}")
+    await build(warehouse, config)
+    (wallet,) = (found := await validated(config, warehouse, baseline())).document()["wallets"]
+    assert wallet["causes"].keys() == {"unresolved"} and wallet["causes"]["unresolved"] == -CASH
+    assert any("run payouts" in note for note in found.notes)
+
+
+async def test_fills_that_came_in_later_are_noted(config: Config, warehouse: Warehouse) -> None:
+    await put_world(warehouse)
+    await build(warehouse, config)
+    assert (await validated(config, warehouse, baseline())).notes == []
+    await warehouse.execute(
+        "INSERT INTO polymarket.clob_fills SELECT * REPLACE ('late' AS fill_id, now() + 60 AS ingested_at) "
+        "FROM polymarket.clob_fills LIMIT 1"
+    )
+    assert "backfill rebuild" in (await validated(config, warehouse, baseline())).notes[0]
 
 
 # --- causes, each planted alone on numbers out of the warehouse
