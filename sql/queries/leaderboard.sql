@@ -275,17 +275,26 @@ SELECT count() FROM {staging:Identifier}.{table:Identifier}
 -- The fills of a range of tokens by owner: each token is in one range only, so that the counts of ranges add up.
 INSERT INTO {staging:Identifier}.board_wallet_fills
 SELECT
-  if(o.owner = '', f.maker, o.owner) AS person,
-  groupUniqArray(f.maker),
+  person,
+  groupUniqArrayArray(makers),
   sum(f.fills), sumIf(f.fills, m.condition_id_norm != ''),
   sum(f.volume), sumIf(f.volume, m.condition_id_norm != ''),
-  uniqExact(f.token_id), uniqExactIf(f.token_id, m.condition_id_norm != ''),
-  uniqExactIf(f.token_id, m.closed OR m.paid), uniqExactIf(f.token_id, m.paid)
+  count(), countIf(m.condition_id_norm != ''), countIf(m.closed OR m.paid), countIf(m.paid)
 FROM (
-  SELECT maker, token_id, count() AS fills, sum(toInt128(usdc_micro)) AS volume
+  SELECT
+    if(o.owner = '', maker, o.owner) AS person, token_id,
+    groupUniqArray(maker) AS makers, count() AS fills, sum(toInt128(usdc_micro)) AS volume
   FROM {production:Identifier}.clob_fills
+  LEFT JOIN (
+    SELECT proxy_wallet, argMin(user_eoa, (evidence != 'create2', user_eoa)) AS owner
+    FROM {production:Identifier}.pm_user_proxy_wallets
+    WHERE proxy_wallet IN (
+      SELECT maker FROM {production:Identifier}.clob_fills WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256}
+    )
+    GROUP BY proxy_wallet
+  ) AS o ON o.proxy_wallet = maker
   WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256} AND maker NOT IN {contracts:Array(String)}
-  GROUP BY maker, token_id
+  GROUP BY person, token_id
 ) AS f
 LEFT JOIN (
   SELECT
@@ -299,14 +308,6 @@ LEFT JOIN (
   FROM {production:Identifier}.ctf_token_map FINAL
   WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256}
 ) AS m ON m.token_id = f.token_id
-LEFT JOIN (
-  SELECT proxy_wallet, argMin(user_eoa, (evidence != 'create2', user_eoa)) AS owner
-  FROM {production:Identifier}.pm_user_proxy_wallets
-  WHERE proxy_wallet IN (
-    SELECT maker FROM {production:Identifier}.clob_fills WHERE token_id BETWEEN {low:UInt256} AND {high:UInt256}
-  )
-  GROUP BY proxy_wallet
-) AS o ON o.proxy_wallet = f.maker
 GROUP BY person
 
 -- name: add_market_fills
