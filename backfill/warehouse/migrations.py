@@ -118,8 +118,9 @@ def _read(path: Path) -> Migration:
 def with_names(statement: str, names: Names) -> str:
     """The statement with its database names written out.
 
-    Here and nowhere else: a view stores `{production:Identifier}` as it stands and then works for nobody, and
-    `CREATE … AS {x:Identifier}.y` does not parse. The configuration admits only letters, digits and underscores.
+    For statements where ClickHouse takes no parameter: a view stores `{production:Identifier}` as it stands and then
+    works for nobody, `CREATE … AS {x:Identifier}.y` and `ATTACH PARTITION … FROM {x:Identifier}.y` do not parse. The
+    configuration admits only letters, digits and underscores.
     """
     return _PLACE.sub(lambda match: f"`{getattr(names, match[1])}`", statement)
 
