@@ -398,13 +398,15 @@ class Leaderboard(Section):
 
 
 class BaselineWallet(Section):
-    """A wallet whose numbers are known from elsewhere; `expected_pnl_usd` in US dollars."""
+    """A wallet whose numbers are known from elsewhere; `expected_pnl_usd` in US dollars, `site_pnl_usd` what the site
+    showed, which is compared, too, but decides nothing."""
 
     name: str
     address: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
     expected_pnl_usd: float | None = None
     source: str | None = None
     tolerance: Share | None = None
+    site_pnl_usd: float | None = None
 
     @field_validator("address")
     @classmethod

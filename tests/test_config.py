@@ -70,9 +70,14 @@ def test_config_toml_has_every_key_with_its_default_and_no_other() -> None:
     wallets = stated.pop("baseline_wallets")
     defaults = {key: plain(default) for key, default in leaves(Config) if key != "baseline_wallets"}
     assert stated == defaults
-    assert len(wallets) == 4 and all(
-        set(wallet) == {"name", "address", "expected_pnl_usd", "source", "tolerance"} for wallet in wallets
-    )
+    keys = {"name", "address", "expected_pnl_usd", "source", "tolerance"}
+    assert all(set(wallet) - {"site_pnl_usd"} == keys for wallet in wallets)
+    told = {(wallet["name"], wallet["address"][:6], wallet["expected_pnl_usd"]) for wallet in wallets}
+    assert len(wallets) == 4 and told == {
+        ("xcnstrategy", "0xcce2", 87030.51), ("niggemon", "0xeb6f", 102001.46), ("LucasMeow", "0x7f3c", 181131.44),
+        ("HolyMoses7", "0xa4b3", 89975.16),
+    }  # fmt: skip
+    assert [wallet.get("site_pnl_usd") for wallet in wallets] == [95349.02, None, None, None]
 
 
 def test_the_file_and_no_file_content_mean_the_same(tmp_path: Path) -> None:

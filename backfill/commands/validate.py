@@ -114,11 +114,19 @@ def wallet_lines(each: dict[str, Any]) -> list[str]:
     told += [
         f"  cause {cause:<18} {amount:>16,.2f}  {each['causes_how'][cause]}" for cause, amount in each["causes"].items()
     ]
+    told += _site_lines(each["site"]) if each["site"] else []
     for title in ("winners", "losers"):
         told += [_top(title[:-1], row) for row in each[title]]
     if each["arithmetic_faults"]:
         told.append(f"  {each['arithmetic_faults']:,} ROWS CONTRADICT THE TABLES THEY ARE MADE FROM: backfill rebuild")
     return told
+
+
+def _site_lines(site: dict[str, Any]) -> list[str]:
+    share = "–" if site["variance"] is None else f"{site['variance']:.3%}"
+    head = f"  the site showed {site['expected_usd']:,.2f}; by {site['definition']} {site['actual_usd']:,.2f}: "
+    told = [f"{head}{site['delta_usd']:+,.2f}, {share}; decides nothing"]
+    return told + [f"  cause {cause:<18} {amount:>16,.2f}  of that" for cause, amount in site["causes"].items()]
 
 
 def _expected(each: dict[str, Any]) -> str:

@@ -16,19 +16,23 @@ from backfill.warehouse.client import Warehouse
 
 SHOWN = 5
 """Winners and losers that are listed."""
+SITE: Definition = "marked"
+"""What the site shows as profit."""
 COARSEST = MICRO
 """An expectation is taken to be right to a dollar at least, however many zeros it ends with."""
 
 
 @dataclass(slots=True)
 class WalletReport:
-    """One baseline wallet. `explanation` is None where nothing is expected, or nothing is known here."""
+    """One baseline wallet. `explanation` is None where nothing is expected, or nothing is known here; `site` is the
+    difference to what the site showed, which decides nothing."""
 
     baseline: BaselineWallet
     book: Book
     definition: Definition
     tolerance: float
     explanation: Explanation | None
+    site: Explanation | None = None
 
     @property
     def actual(self) -> int:
@@ -72,12 +76,20 @@ class WalletReport:
             "outcome_distribution": distribution(rows).document(),
             "arithmetic_faults": self.faults,
             **(found.document() if found else {"causes": {}}),
+            "site": self._site(),
             "by_definition": {name: self._compared(name) for name in DEFINITIONS},
             "totals": totals(rows),
             "winners": ranked(rows, self.definition, best=True),
             "losers": ranked(rows, self.definition, best=False),
             "wallets": list(self.book.wallets),
         }
+
+    def _site(self) -> dict[str, Any] | None:
+        if self.site is None:
+            return None
+        told = {"definition": SITE, "expected_usd": usd(self.site.expected), "actual_usd": usd(self.site.actual)}
+        share = variance(self.site.actual, self.site.expected)
+        return {**told, "delta_usd": usd(self.site.delta), "variance": share, **self.site.document()}
 
     def _compared(self, name: Definition) -> dict[str, Any]:
         actual = total(self.book.rows, name)
@@ -139,7 +151,16 @@ def judge(baseline: BaselineWallet, book: Book, tolerance: float, compared: Defi
             last_digit(baseline.expected_pnl_usd), itemized=itemized,
         )  # fmt: skip
         found = explain(book.rows, book.strays, book.claims, reference, compared)
-    return WalletReport(baseline, book, compared or own, allowed, found)
+    return WalletReport(baseline, book, compared or own, allowed, found, _site(baseline, book))
+
+
+def _site(baseline: BaselineWallet, book: Book) -> Explanation | None:
+    shown = baseline.site_pnl_usd
+    if shown is None or book.empty:
+        return None
+    return explain(
+        book.rows, book.strays, book.claims, Reference("site", "expected", SITE, micro(shown), last_digit(shown))
+    )
 
 
 def _judged(report: WalletReport) -> Judged:

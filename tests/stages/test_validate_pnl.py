@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backfill.commands.validate import lines_of
 from backfill.config import BaselineWallet, Config
 from backfill.stages import pnl_gates
 from backfill.stages.pnl_book import Book, read_books
@@ -76,6 +77,19 @@ async def test_wallets_of_an_owner_are_one_person(config: Config, warehouse: War
     chosen = BaselineWallet(name="Owner", address=owner, expected_pnl_usd=CASH)
     (wallet,) = (await validated(config, warehouse, chosen)).document()["wallets"]
     assert wallet["wallets"] == [owner, ANNA] and wallet["passed"] is True
+
+
+async def test_what_the_site_showed_is_compared_and_decides_nothing(config: Config, warehouse: Warehouse) -> None:
+    """Marked it is 3.50 more than by cash: market 6 is open. Ten dollars off has no cause."""
+    await put_world(warehouse)
+    await build(warehouse, config)
+    assert (await validated(config, warehouse, baseline())).document()["wallets"][0]["site"] is None
+    found = await validated(config, warehouse, baseline().model_copy(update={"site_pnl_usd": CASH + 3.5 + 10}))
+    site = found.document()["wallets"][0]["site"]
+    assert found.passed and (site["definition"], site["actual_usd"], site["delta_usd"]) == ("marked", CASH + 3.5, -10)
+    assert site["causes"] == {"unexplained": -10} and site["variance"] == 10 / (CASH + 13.5)
+    (line,) = [text for text in lines_of(found) if "the site showed" in text]
+    assert f"{CASH + 13.5:,.2f}" in line and "-10.00" in line
 
 
 async def test_without_data_there_is_nothing_to_judge_unless_strict(config: Config, warehouse: Warehouse) -> None:
