@@ -98,7 +98,8 @@ def built_lines(told: Built, dry_run: bool = False) -> list[str]:
         return [*lines, f"would build {', '.join(wish.periods)}"]
     lines += [f"{name:<26} {rows:>12,} rows" for name, rows in told.rows.items()]
     if told.dropped:
-        lines.append(f"{len(told.dropped):,} days from {told.dropped[0]} on are no longer kept: leaderboard.keep_days")
+        more = f" and {len(told.dropped) - 1:,} more" if len(told.dropped) > 1 else ""
+        lines.append(f"no longer kept (leaderboard.keep_days): {told.dropped[0]}{more}")
     done = "nothing has changed since the last build" if told.unchanged else f"done in {told.seconds:.1f} s"
     return [*lines, f"{done}; to see it: backfill leaderboard show"]
 

@@ -58,7 +58,7 @@ def _text(wish: Mapping[str, Any]) -> str:
 
 
 async def old_days(warehouse: Warehouse, as_of: dt.date, keep_days: int) -> list[dt.date]:
-    """Days in the daily table that lie more than `keep_days` before the newest one, but for `as_of`; none for 0."""
+    """Days in the daily table that lie more than `keep_days` before `as_of`; none for 0."""
     if not keep_days:
         return []
     given = {"as_of": as_of, "keep_days": keep_days}

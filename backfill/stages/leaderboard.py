@@ -97,8 +97,8 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to build. `as_of` None is the day of the newest resolution; `keep_days` 0 keeps every day that was built;
-    `force` builds although nothing has changed."""
+    """What to build. `as_of` None is the day of the newest resolution; without one, a build drops
+    the days that lie more than `keep_days` before it (0: none). `force` builds although nothing has changed."""
 
     periods: tuple[str, ...] = tuple(PERIODS)
     theta: Decimal = Decimal(0)
@@ -276,7 +276,9 @@ class _Build:
             await note_build(self.warehouse, told.wanted, "", {})
             await self._make(told)
             await note_build(self.warehouse, told.wanted, sources, told.rows)
-        for day in await old_days(self.warehouse, self.as_of, self.wish.keep_days):
+        # A day that was asked for by name may lie anywhere; it says nothing about which ones are old.
+        keep = self.wish.keep_days if self.wish.as_of is None else 0
+        for day in await old_days(self.warehouse, self.as_of, keep):
             await self._day("drop", day)
             told.dropped.append(day)
         return told

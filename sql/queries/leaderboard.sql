@@ -468,10 +468,8 @@ SELECT 'leaderboard_omega_daily', count() FROM {analytics:Identifier}.leaderboar
 WHERE as_of = {as_of:Date}
 
 -- name: board_old_days
--- Days that lie too far before the newest one; the one that was just built stays, however old it is.
+-- Days that lie more than so many before a day.
 SELECT DISTINCT toString(as_of) AS as_of
 FROM {analytics:Identifier}.leaderboard_omega_daily AS d
-WHERE d.as_of != {as_of:Date} AND toInt32(d.as_of) < (
-  SELECT toInt32(max(as_of)) FROM {analytics:Identifier}.leaderboard_omega_daily
-) - {keep_days:Int32}
+WHERE toInt32(d.as_of) < toInt32({as_of:Date}) - {keep_days:Int32}
 ORDER BY as_of

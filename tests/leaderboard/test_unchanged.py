@@ -116,17 +116,20 @@ async def _broken(*_: object) -> None:
     raise RuntimeError("killed")
 
 
-async def test_days_too_old_go_but_not_the_one_that_was_asked_for(warehouse: Warehouse, config: Config) -> None:
-    await put_profits(warehouse, rows(5, -5))
-    days = [dt.date(2026, 3, 10), dt.date(2026, 3, 11), dt.date(2026, 4, 9), dt.date(2026, 4, 10)]
+async def test_days_too_old_go_unless_a_day_was_asked_for(warehouse: Warehouse, config: Config) -> None:
+    """The newest resolution is of March 10th. What somebody has made of a day far ahead makes none of these old."""
+    await put_profits(warehouse, [row._replace(at=dt.datetime(2026, 1, 1)) for row in rows(5)] + rows(5, -5)[1:])
+    days = [dt.date(2026, 1, 30), dt.date(2026, 2, 7), dt.date(2026, 2, 8), dt.date(2099, 1, 1)]
     for day in days:
-        told = await run(warehouse, config, as_of=day)
-        assert told.dropped == []
-    told = await run(warehouse, config, as_of=days[-1], keep_days=30)
-    assert told.unchanged and told.dropped == [days[0]] and "no longer kept" in "\n".join(built_lines(told))
-    assert await _days(warehouse) == [str(day) for day in days[1:]]
-    told = await run(warehouse, config, as_of=days[0], keep_days=5)
-    assert told.dropped == [days[1]] and await _days(warehouse) == [str(each) for each in (days[0], *days[2:])]
+        told = await run(warehouse, config, as_of=day, keep_days=1)
+        assert told.dropped == [] and not told.nothing
+    told = await run(warehouse, config, keep_days=30)
+    assert told.dropped == days[:2] and "2026-01-30 and 1 more" in "\n".join(built_lines(told))
+    assert await _days(warehouse) == ["2026-02-08", "2026-03-10", "2099-01-01"]
+    assert (await run(warehouse, config, keep_days=0)).dropped == []
+    told = await run(warehouse, config, keep_days=1)
+    assert told.unchanged and told.dropped == [days[2]]
+    assert "(leaderboard.keep_days): 2026-02-08\n" in "\n".join(built_lines(told))
 
 
 async def _days(warehouse: Warehouse) -> list[str]:
