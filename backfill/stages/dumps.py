@@ -216,7 +216,10 @@ def _json(path: Path) -> Iterator[Record]:
         lines = enumerate(content.split(b"\n"), start=1)
         yield from (parsed(number, stripped) for number, line in lines if (stripped := line.strip()))
         return
-    for number, values in enumerate(_entries(document, path), start=1):
+    entries = _entries(document, path)
+    if entries and not any(isinstance(values, dict) for values in entries):
+        raise NotOurs("a JSON list, but none of objects", where=str(path), remedy="nothing was imported")
+    for number, values in enumerate(entries, start=1):
         if isinstance(values, dict):
             yield Record(number, values)
         else:
@@ -230,13 +233,19 @@ def _are_lines(content: bytes) -> bool:
 
 _LISTS: Final = ("data", "orders", "trades", "fills", "positions", "markets", "results")
 """What pages call the list in them."""
+_PLAIN_IN_A_ROW: Final = 7
+"""Plain values of an object that is no page: pages name their size and what follows, and little more."""
 
 
 def _entries(document: Any, path: Path) -> list[Any]:
-    """A list, the one list inside an object (pages are {"positions": [...]}, {"data": [...]} …), or a list of pages."""
+    """A list, the one list inside an object (pages are {"positions": [...]}, {"data": [...]} …), or a list of pages;
+    an object that has much to say besides is a row itself."""
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
         named = [document[name] for name in _LISTS if isinstance(document.get(name), list)]
+        plain = sum(not isinstance(value, list | dict) for value in document.values())
+        if not named and plain >= _PLAIN_IN_A_ROW:
+            return [document]
         document = named[0] if len(named) == 1 else lists[0] if len(lists) == 1 else None
     if not isinstance(document, list):
         raise NotOurs("neither a JSON list nor an object with one list", where=str(path), remedy="nothing was imported")

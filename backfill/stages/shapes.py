@@ -126,12 +126,13 @@ def _fitting(columns: Collection[str], shapes: Sequence[Shape[T]]) -> Shape[T] |
 def shape_of(record: Record, usual: Shape[T] | None, shapes: Sequence[Shape[T]]) -> Shape[T] | None:
     """What a row of a file is: `usual`, unless it lacks columns of that and has all of another one.
 
-    A file of lines may have been put together from several.
+    A file of lines may have been put together from several. A shape that only asks for less is not another one: then
+    something is missing, and has to be named.
     """
     present = {name for name, value in record.values.items() if value is not None and value != ""}
     if usual is None or usual.needs <= present:
         return usual
-    return _fitting(present, shapes) or usual
+    return _fitting(present, [shape for shape in shapes if not shape.needs <= usual.needs]) or usual
 
 
 def rows_of(record: Record, shape: Shape[T] | None) -> Sequence[T]:

@@ -424,7 +424,7 @@ def test_the_command_prints_one_document_and_says_4_when_rows_were_refused(
     }
     code, out = call("fills", good)
     assert code == 0
-    assert "1 files: 3 rows read, 0 inserted, 3 were there already, 0 refused" in out
+    assert "1 file: 3 rows read, 0 inserted, 3 were there already, 0 refused" in out
     code, out = call("token-map", write(tmp_path / "map.csv", [market(7)]), "--json", "--dry-run")
     assert (code, json.loads(out)["read"]) == (0, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,26 @@ def test_amounts_survive_the_float_that_a_source_printed(amount: int) -> None:
 
 def read_all(path: Path) -> list[dumps.Record]:
     return list(dumps.read(path))
+
+
+def test_an_object_alone_is_a_page_or_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    many = {f"column{number}": number for number in range(7)}
+    page = {"limit": 1, "offset": 0, "total": 1, "next": "x"}
+    for document, rows in (
+        ({**page, "items": [{"a": 1}]}, [{"a": 1}]),
+        ({**page, **many, "trades": [{"a": 1}]}, [{"a": 1}]),
+        ({**many, "events": [{"a": 1}], "rewards": []}, [{**many, "events": [{"a": 1}], "rewards": []}]),
+        (many, [many]),
+    ):
+        path.write_text(json.dumps(document))
+        assert [record.values for record in read_all(path)] == rows
+    for nothing in ({"a": 1}, [[1, 2], "x"], 5, {"items": [1]}):
+        path.write_text(json.dumps(nothing))
+        with pytest.raises(dumps.NotOurs):
+            read_all(path)
+    path.write_text(json.dumps([1, {"a": 1}]))
+    assert [bool(record.problem) for record in read_all(path)] == [True, False]
 
 
 def test_a_torn_gzip_is_an_error(tmp_path: Path) -> None:
