@@ -135,7 +135,10 @@ async def _top(config: Config, board: str, period: str, category: str, limit: in
 def shown_lines(board: str, period: str, category: str, rows: list[dict[str, Any]]) -> list[str]:
     """The same for people."""
     if not rows:
-        return ["nobody is ranked here: backfill leaderboard build, or another period"]
+        return [
+            "nobody is ranked here: either nobody meets the gates ([leaderboard] in config.toml), or it was not built "
+            "for this period: backfill leaderboard build"
+        ]
     first = rows[0]
     head = f"{'rank':>5}  {'wallet':<42} {'realized P&L':>16} {'omega':>12} {'trades':>8} {'markets':>8}  last activity"
     title = f"{board}, {period}, {category}, as of {first['as_of']}, theta {_plain(first['theta'])}"

@@ -186,6 +186,7 @@ def test_words_that_mean_nothing_are_refused(ranked: Config, tmp_path: Path, wor
 
 
 def test_nobody_is_ranked_is_said(config: Config) -> None:
-    assert commands.shown_lines("omega", "all", "overall", []) != []
+    (line,) = commands.shown_lines("omega", "all", "overall", [])
+    assert "gates" in line and "leaderboard build" in line
     built = Built(Wish(), dt.date(2026, 3, 1), nothing="why")
     assert commands.built_lines(built) == ["nothing to rank: why"]
