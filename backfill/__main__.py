@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from backfill.errors import BackfillError, worst
+from backfill.errors import BackfillError, first_of, worst
 
 SIGINT_CODE, SIGPIPE_CODE = 130, 141
 
@@ -41,8 +41,7 @@ def _unexpected(error: BaseException) -> int:
         return _told("aborted", 1)
     if os.environ.get("BACKFILL_DEBUG"):
         raise error
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first_of(error)
     return _told(f"unexpected {type(error).__name__}: {error} (set BACKFILL_DEBUG=1 for the traceback)", 1)
 
 

@@ -23,6 +23,7 @@ BackfillError
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 
@@ -184,6 +185,22 @@ def worst(error: BaseException) -> BackfillError | None:
     signals = [each for each in found if isinstance(each, Interrupted)]
     ranked = sorted(found, key=lambda each: PRECEDENCE.index(each.exit_code) if each.exit_code in PRECEDENCE else 0)
     return next(iter(signals + ranked), None)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """An error that is no group: itself, or the first one inside."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@contextlib.contextmanager
+def unwrapped() -> Iterator[None]:
+    """The first error of a group of tasks instead of the group: who waits for them need not know of tasks."""
+    try:
+        yield
+    except BaseExceptionGroup as many:
+        raise first_of(many) from None
 
 
 def _ours(error: BaseException) -> Iterator[BackfillError]:

@@ -28,7 +28,7 @@ from backfill import files
 from backfill.engine.checkpoint import lock_path
 from backfill.engine.deadletters import DeadLetters
 from backfill.engine.model import DeadLetter
-from backfill.errors import BackfillError, TrackHeld, UsageError
+from backfill.errors import BackfillError, TrackHeld, UsageError, unwrapped
 from backfill.stages import dumps, judging, loading, shapes
 from backfill.stages.dumps import NotOurs
 from backfill.stages.judging import Judges
@@ -248,7 +248,7 @@ class _Fills(_Import):
             if pool is not None:
                 # Not waiting: an import that ends early must not hang on chunks that nobody will read.
                 stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-            stack.enter_context(_unwrapped())
+            stack.enter_context(unwrapped())
             await self._bring(loading.parcels(found, named, pool=pool, ahead=2 * workers), report)
         _check_any(report)
         for count in report.details:
@@ -361,18 +361,6 @@ async def _in_thread(parcels: Iterator[Parcel]) -> AsyncIterator[Parcel]:
     """What an iterator gives, worked out beside the event loop."""
     while (parcel := await asyncio.to_thread(next, parcels, None)) is not None:
         yield parcel
-
-
-@contextlib.contextmanager
-def _unwrapped() -> Iterator[None]:
-    """The first error of a group instead of the group: a command says one line."""
-    try:
-        yield
-    except BaseExceptionGroup as many:
-        first: BaseException = many
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
 
 
 # --- token map

@@ -12,7 +12,7 @@ from backfill.engine.desk import Desk
 from backfill.engine.model import Failure, Segment, Unit
 from backfill.engine.pipeline import Pipeline
 from backfill.engine.stop import StopSignal
-from backfill.errors import UpstreamUnusable
+from backfill.errors import UpstreamUnusable, first_of
 
 
 class Named(Protocol):
@@ -59,7 +59,9 @@ async def work(runner: Runner[Any], segment: Segment, stop: StopSignal) -> None:
     try:
         await crew.run(pending(desk, segment))
     except* UpstreamUnusable as group:
-        lost(runner, _first(group))
+        error = first_of(group)
+        assert isinstance(error, UpstreamUnusable)
+        lost(runner, error)
     finally:
         desk.crew = None
 
@@ -112,11 +114,3 @@ def _crew(runner: Runner[Any], pipeline: Pipeline, stop: StopSignal) -> Crew:
         log=desk.log,
     )
     return desk.crew
-
-
-def _first(group: BaseExceptionGroup[UpstreamUnusable]) -> UpstreamUnusable:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, UpstreamUnusable)
-    return error

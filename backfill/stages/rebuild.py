@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 
 from backfill.config import Config
 from backfill.engine.checkpoint import lock_path
+from backfill.errors import unwrapped
 from backfill.files import held
 from backfill.log import Logger
 from backfill.stages.rebuild_contracts import CONTRACTS
@@ -39,8 +40,10 @@ Note = Callable[[str], None]
 
 NOW: Final = 4_294_967_295
 """The cutoff of a rebuild without one: the latest moment that the warehouse can say."""
-PORTION: Final = 500_000
-"""Events that are walked through at once, unless one bucket of wallets has more."""
+PORTION: Final = 300_000
+"""Events that a lane walks through at once, unless one bucket of wallets has more."""
+LANES: Final = ("rebuild_rows_a", "rebuild_rows_b")
+"""Where portions are summed up, one in each at a time. A walk keeps one core busy, and memory grows with the lanes."""
 TOKENS: Final = 500_000
 """Mapped tokens that are held at once."""
 SOURCES: Final = ("activity", "fills", "markets", "payouts", "transfers", "wallets")
@@ -48,7 +51,7 @@ SOURCES: Final = ("activity", "fills", "markets", "payouts", "transfers", "walle
 _WAIT_S: Final = 0.5
 _SCRATCH: Final = (
     "rebuild_conditions", "rebuild_questions", "rebuild_hashes", "rebuild_changed_conditions", "rebuild_changed",
-    "rebuild_wallets", "rebuild_gifts", "rebuild_conversions", "rebuild_no_prices", "rebuild_events", "rebuild_rows",
+    "rebuild_wallets", "rebuild_gifts", "rebuild_conversions", "rebuild_no_prices", "rebuild_events",
     "rebuild_prices",
 )  # fmt: skip
 _IN_ORDER: Final = {"optimize_aggregation_in_order": 1}
@@ -167,6 +170,8 @@ class _Rebuild:
         await self._let_orphans_end()
         for table in _SCRATCH:
             await self._do(f"prepare_{table}")
+        for lane in LANES:
+            await self._do("prepare_rebuild_rows", rebuild_rows=lane)
         try:
             await self._look(told)
             if told.nothing is None and not self.dry_run:
@@ -228,17 +233,27 @@ class _Rebuild:
         told.events = {row["kind"]: int(row["rows"]) for row in counts}
         for name in self.targets:
             await self._open(TARGETS[name])
-        portions = await self._portions("rebuild_event_spread", PORTION)
-        for number, (low, high) in enumerate(portions, start=1):
-            await self._do("clear_rebuild", table="rebuild_rows")
-            await self._do("fold_rebuild_rows", settings=_LIKE_LENGTHS, low=low, high=high)
-            for name in self.targets:
-                await self._do(f"add_{TARGETS[name].stem}")
-            self.note(f"portion {number} of {len(portions)}")
+        await self._fold_all(await self._portions("rebuild_event_spread", PORTION))
         if "pnl" in self.targets:
             await self._paper()
         for name in self.targets:
             told.rows[name] = await self._swap(name, told.changed)
+
+    async def _fold_all(self, portions: Sequence[tuple[int, int]]) -> None:
+        left = iter(enumerate(portions, start=1))
+
+        async def work(lane: str) -> None:
+            for number, (low, high) in left:
+                await self._do("clear_rebuild", table=lane)
+                await self._do("fold_rebuild_rows", settings=_LIKE_LENGTHS, rebuild_rows=lane, low=low, high=high)
+                for name in self.targets:
+                    await self._do(f"add_{TARGETS[name].stem}", rebuild_rows=lane)
+                self.note(f"portion {number} of {len(portions)}")
+
+        with unwrapped():
+            async with asyncio.TaskGroup() as group:
+                for lane in LANES:
+                    group.create_task(work(lane), name=lane)
 
     async def _gather(self) -> None:
         """Events, sorted by wallet. What conversions bring depends on what the shares that they take had cost."""
@@ -287,7 +302,7 @@ class _Rebuild:
         return ranges_of([(int(key), int(rows)) for key, rows in map(dict.values, found)], limit)
 
     async def _clear(self) -> None:
-        for table in _SCRATCH:
+        for table in (*_SCRATCH, *LANES):
             await self.warehouse.execute(queries.load("clear_rebuild"), {"table": table})
 
     async def _do(self, name: str, *, settings: Mapping[str, object] | None = None, **arguments: object) -> None:

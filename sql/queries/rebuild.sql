@@ -131,8 +131,8 @@ ENGINE = MergeTree
 ORDER BY (bucket, wallet, condition_id_norm, outcome_idx)
 
 -- name: prepare_rebuild_rows
--- An empty place for what the events of one portion add up to, by wallet and outcome.
-CREATE OR REPLACE TABLE {staging:Identifier}.rebuild_rows (
+-- An empty place for what the events of one portion add up to, by wallet and outcome; each lane has its own.
+CREATE OR REPLACE TABLE {staging:Identifier}.{rebuild_rows:Identifier} (
   wallet String,
   condition_id_norm String,
   outcome_idx UInt8,
@@ -555,7 +555,7 @@ SELECT kind, count() AS rows FROM {staging:Identifier}.rebuild_events GROUP BY k
 -- Some buckets of wallets: sums of what commutes, and a walk through the events for what depends on their order. The
 -- state of the walk: shares held, shares burned by redemptions of all, shares tracked, their average price, what was
 -- realized, and the part of it that sells and redemptions have realized. Arrays of like length are walked together.
-INSERT INTO {staging:Identifier}.rebuild_rows
+INSERT INTO {staging:Identifier}.{rebuild_rows:Identifier}
 SELECT
   wallet, condition_id_norm, outcome_idx,
   toInt128(walked.1), bought, sold, fee_shares, split, merged, converted, toInt128(redeemed + walked.2), transferred,
@@ -649,7 +649,7 @@ INSERT INTO {staging:Identifier}.positions_v2_next
 SELECT
   wallet, condition_id_norm, outcome_idx, net, bought, sold, fee_shares, split, merged, converted, redeemed,
   transferred, fills, first_at, last_at
-FROM {staging:Identifier}.rebuild_rows
+FROM {staging:Identifier}.{rebuild_rows:Identifier}
 
 -- name: add_cashflows_v3
 INSERT INTO {staging:Identifier}.cashflows_v3_next
@@ -659,7 +659,7 @@ SELECT
   wallet, condition_id_norm, outcome_idx,
   proceeds - costs - fees - splits + merges + conversions + redemptions,
   proceeds, costs, fees, fees_unknown, splits, merges, conversions, redemptions
-FROM {staging:Identifier}.rebuild_rows
+FROM {staging:Identifier}.{rebuild_rows:Identifier}
 
 -- name: add_token_pnl
 -- With the payout of each outcome, and with the wallet's owner: the one that arithmetic proves, where there is one.
@@ -675,15 +675,15 @@ SELECT
   c.denominator > 0, if(c.denominator > 0, c.resolved_at, NULL), numerator, c.denominator,
   trade_cash, leftover, redeemed, paid, if(c.denominator > 0, trade_cash + paid, 0),
   tracked, avg_price, realized, realized_dome, proceeds + costs, fees, fills, first_at, last_at
-FROM {staging:Identifier}.rebuild_rows AS r
+FROM {staging:Identifier}.{rebuild_rows:Identifier} AS r
 LEFT JOIN (
   SELECT * FROM {staging:Identifier}.rebuild_conditions
-  WHERE condition_id_norm IN (SELECT condition_id_norm FROM {staging:Identifier}.rebuild_rows)
+  WHERE condition_id_norm IN (SELECT condition_id_norm FROM {staging:Identifier}.{rebuild_rows:Identifier})
 ) AS c ON c.condition_id_norm = r.condition_id_norm
 LEFT JOIN (
   SELECT proxy_wallet, argMin(user_eoa, (evidence != 'create2', user_eoa)) AS owner
   FROM {production:Identifier}.pm_user_proxy_wallets
-  WHERE proxy_wallet IN (SELECT wallet FROM {staging:Identifier}.rebuild_rows)
+  WHERE proxy_wallet IN (SELECT wallet FROM {staging:Identifier}.{rebuild_rows:Identifier})
   GROUP BY proxy_wallet
 ) AS o ON o.proxy_wallet = r.wallet
 
