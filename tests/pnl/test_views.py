@@ -152,7 +152,7 @@ async def test_sources_that_contradict_are_named(warehouse: Warehouse, config: C
 async def test_a_total_has_what_was_sold_in_markets_that_are_open(warehouse: Warehouse, config: Config) -> None:
     """A hundred bought at 0.40 and sold at 0.60, the market still open: 20 dollars less the fee, no position."""
     history = History(
-        (ALICE,),
+        (ALICE, BOB),
         (Market(OPEN, None, 0, None, 0),),
         (_fill(1, ALICE, OPEN, "BUY", 100, 40), _fill(2, ALICE, OPEN, "SELL", 100, 60, fee=1)),
         (),
