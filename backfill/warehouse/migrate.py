@@ -1,4 +1,4 @@
-"""Bring the schema up, take it back, and say where it stands; progress is recorded after every statement."""
+"""Bring the schema up, take it back, and say where it stands."""
 
 from __future__ import annotations
 
@@ -191,7 +191,10 @@ def _word(migration: Migration | None, record: Record | None) -> str:
 
 
 async def _apply(warehouse: Warehouse, migration: Migration, record: Record | None) -> list[str]:
-    """Run what is left of one migration; each statement is recorded once it is done."""
+    """Run what is left of one migration, and record how far that went, even when it fails on the way.
+
+    A kill takes the record along. Then its statements are run once more, which every migration has to bear.
+    """
     if record is None or record.reverted:
         revision = record.revision if record else 0
         record = Record(
@@ -206,9 +209,14 @@ async def _apply(warehouse: Warehouse, migration: Migration, record: Record | No
             applied_at="",
         )
     left = [with_names(text, warehouse.names) for text in migration.up[record.done :]]
-    for statement in left:
-        await warehouse.execute(statement)
-        record = await _keep(warehouse, replace(record, done=record.done + 1))
+    done = record.done
+    try:
+        for statement in left:
+            await warehouse.execute(statement)
+            done += 1
+    finally:
+        if done > record.done:
+            await _keep(warehouse, replace(record, done=done))
     return left
 
 

@@ -177,10 +177,13 @@ def test_every_lane_is_exact_whatever_the_upstreams_do(tmp_path: Path) -> None:
             check(project, SMALL, (*SYNCED_TRACKS, *DATASETS["wallets"], *DATASETS["positions"], FAULTY), DATASETS)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "kill -9"])
-def test_a_run_that_was_stopped_goes_on_to_the_exact_end(project: Project, number: signal.Signals) -> None:
+def test_a_run_that_was_stopped_goes_on_to_the_exact_end(project: Project) -> None:
     done(project, "run", "markets")
-    for dataset, track in (("fills", "goldsky_fills"), ("activity", "chain_activity")):
+    for dataset, track, number in (
+        ("fills", "goldsky_fills", signal.SIGKILL),
+        ("activity", "chain_activity", signal.SIGTERM),
+        ("activity", "chain_activity", signal.SIGKILL),
+    ):
         child = project.start("run", dataset)
         at_work(project, child, track)
         child.signal(number)
@@ -216,10 +219,9 @@ def test_nothing_is_not_believed_of_a_source_that_does_not_reach_so_far(
     assert not truth.staged_rows(project.query, "goldsky_fills")
 
 
-@pytest.mark.parametrize("mode", ["retired_404", "retired_410"])
-def test_a_retired_source_is_named(small: SimulatorProcess, project: Project, mode: str) -> None:
+def test_a_retired_source_is_named(small: SimulatorProcess, project: Project) -> None:
     done(project, "run", "markets")
-    small.set_mode("goldsky", mode)
+    small.set_mode("goldsky", "retired_410")
     ended = project.run("run", "payouts", "--track", "goldsky_payouts")
     assert ended.code == 5 and "goldsky" in ended.err.splitlines()[-1], ended.err[-2000:]
     ended = project.run("run", "payouts")
