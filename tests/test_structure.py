@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -351,6 +351,7 @@ PLANTED: dict[Rule, list[Source]] = {
 """For each rule, files that break it."""
 
 
+@cache
 def ours() -> list[Source]:
     return [_read(path) for path in sorted((ROOT / "backfill").rglob("*.py"))]
 

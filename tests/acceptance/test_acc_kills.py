@@ -154,7 +154,6 @@ def test_two_processes_cannot_work_on_one_track(scene: SceneMaker) -> None:
 @pytest.mark.parametrize(
     ("name", "faults", "by"),
     [
-        ("everything_proven", "liar", "wrong rows"),
         ("no_handover", "none", "lost"),
         ("letters_forgotten", "liar", "not among the dead letters"),
     ],

@@ -30,8 +30,16 @@ async def fill_up(warehouse: Warehouse, fault: str = "", *, mapped: bool = True,
     """Good rows of ours in production, a fault among them, and their map."""
     if mapped:
         await put_mapped(warehouse, [(token(number), condition(number), 0) for number in range(4)])
+    # One insert keeps one of the rows with a key, so copies go in one by one.
+    batches: list[dict[Any, Any]] = []
     for row in faults.rows(fault, TOKENS, NOW):
-        await put(warehouse, "production.clob_fills", [row | more])
+        key = (row["token_id"], row["timestamp"], row["fill_id"])
+        batch = next((each for each in batches if key not in each), None)
+        if batch is None:
+            batches.append(batch := {})
+        batch[key] = row | more
+    for batch in batches:
+        await put(warehouse, "production.clob_fills", list(batch.values()))
 
 
 def failed(report: quality.Report) -> set[str]:
