@@ -51,6 +51,8 @@ OVERALL: Final = "overall"
 """The category that has all of them."""
 PORTION: Final = 500_000
 """Rows of owners, or fills of tokens, that are worked on at once, unless one byte of addresses has more."""
+_SPILLED: Final = {"max_bytes_before_external_sort": 200_000_000, "max_bytes_ratio_before_external_sort": 0}
+"""Everybody is ranked at once: two million owners in four categories are more than the embedded warehouse may hold."""
 THETA_PLACES: Final = 9
 THETA_MOST: Final = 1000
 SOURCES: Final = ("fills", "markets", "payouts", "wallets")
@@ -293,7 +295,7 @@ class _Build:
         await self._score()
         for name in ("leaderboard_omega", "leaderboard_whales"):
             await self._do(f"keep_{name}")
-            await self._do(f"add_{name}")
+            await self._do(f"add_{name}", settings=_SPILLED)
         await self._swap(told)
         for table in (*_SCRATCH, _DAY):
             await self._do("clear_board", table=table)
@@ -319,7 +321,7 @@ class _Build:
     async def _cover(self) -> None:
         """Fills lie by token, so they are counted in ranges of tokens; only sums by owner are kept of each."""
         for low, high in await self._portions("leaderboard_token_spread"):
-            tokens = {"low": low << 240, "high": ((high + 1) << 240) - 1}
+            tokens: dict[str, Any] = {"low": low << 240, "high": ((high + 1) << 240) - 1}
             await self._do("add_wallet_fills", **tokens)
             await self._do("add_market_fills", **tokens)
         self.note("fills are counted")
@@ -330,7 +332,7 @@ class _Build:
         portions = await self._portions("leaderboard_owner_spread")
         for number, (low, high) in enumerate(portions, start=1):
             # Addresses are lower-case hex; "g" stands behind all that begin with the last byte.
-            owners = {"low": f"0x{low:02x}", "high": f"0x{high:02x}g"}
+            owners: dict[str, Any] = {"low": f"0x{low:02x}", "high": f"0x{high:02x}g"}
             for name in ("market_returns", "omega_daily", "wallet_coverage", "leaderboard_omega_daily"):
                 await self._do(f"add_{name}", **owners)
             self.note(f"portion {number} of {len(portions)}")
@@ -354,11 +356,11 @@ class _Build:
         found = await self.warehouse.fetch(queries.load(query))
         return ranges_of([(int(key), int(rows)) for key, rows in map(dict.values, found)], PORTION)
 
-    async def _do(self, name: str, **arguments: object) -> None:
+    async def _do(self, name: str, *, settings: Mapping[str, object] | None = None, **arguments: object) -> None:
         sql = queries.load(name)
         given = {**self._known(), **arguments}
         asked = {key: value for key, value in given.items() if f"{{{key}:" in sql}
-        await self.warehouse.execute(sql, asked)
+        await self.warehouse.execute(sql, asked, settings=settings)
 
     def _known(self) -> dict[str, object]:
         names: Sequence[str] = self.wish.periods

@@ -235,7 +235,8 @@ SELECT
   period,
   row_number() OVER (
     PARTITION BY period, category
-    ORDER BY no_losses DESC, omega DESC, realized_pnl_usd DESC, markets DESC, wallet),
+    ORDER BY no_losses DESC, omega DESC, realized_pnl_usd DESC, markets DESC, wallet
+    ROWS BETWEEN CURRENT ROW AND CURRENT ROW),
   category, wallet, as_of, theta, wallets, markets, wins, trade_count, volume_usd, cost_usd,
    realized_pnl_usd, gains_usd, losses_usd, omega, no_losses, last_activity, fills_share, enough_trades,
    enough_markets, enough_coverage, eligible
@@ -258,7 +259,8 @@ SELECT
   period,
   row_number() OVER (
     PARTITION BY period, category
-    ORDER BY realized_pnl_usd DESC, volume_usd DESC, markets DESC, wallet),
+    ORDER BY realized_pnl_usd DESC, volume_usd DESC, markets DESC, wallet
+    ROWS BETWEEN CURRENT ROW AND CURRENT ROW),
   category, wallet, as_of, theta, wallets, markets, wins, trade_count, volume_usd, cost_usd,
    realized_pnl_usd, gains_usd, losses_usd, omega, no_losses, last_activity, fills_share, enough_trades,
    enough_markets, enough_coverage, eligible

@@ -228,8 +228,8 @@ PLANTED = {
     "a day too many": ("> toInt32({as_of:Date}) - toInt32(days)", ">= toInt32({as_of:Date}) - toInt32(days)"),
     "a day too few": ("toDate(resolved_at) <= {as_of:Date})", "toDate(resolved_at) < {as_of:Date})"),
     "ties as they fall": (
-        "realized_pnl_usd DESC, markets DESC, wallet)",
-        "realized_pnl_usd DESC, markets DESC, cityHash64(wallet))",
+        "realized_pnl_usd DESC, markets DESC, wallet\n",
+        "realized_pnl_usd DESC, markets DESC, cityHash64(wallet)\n",
     ),
     "outcomes apart": ("GROUP BY p.owner, p.condition_id_norm", "GROUP BY p.owner, p.condition_id_norm, p.outcome_idx"),
     "no cost": ("toInt256(cost_micro) * {theta_nano:Int64}", "toInt256(volume_micro) * 2 * {theta_nano:Int64}"),
