@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -134,8 +134,8 @@ async def questions(warehouse: Warehouse) -> Figures:
     return found
 
 
-async def grown(millions: int) -> Figures:
-    """Figures of one size, in a fresh folder."""
+async def grown(millions: int) -> AsyncIterator[tuple[str, str, str]]:
+    """Figures of one size, in a fresh folder, each as soon as it is known."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "config.toml").write_text("")
@@ -145,24 +145,27 @@ async def grown(millions: int) -> Figures:
             await migrate_up(warehouse)
             await fill(warehouse, millions * MILLION)
             took, cpu, peak = await watched(config, lambda: rebuild(warehouse, config, log))
+            told = f"{took:.0f} ({cpu:.0f} s of processor; load {os.getloadavg()[0]:.1f})"
+            yield f"rebuild of {millions} M fills, s", told, ""
+            yield "its peak memory, GB", f"{peak / 1e9:.2f}", "< 8"
             await add_fills(warehouse, millions * MILLION, 10**12, millions * MILLION // 1000)
             again, _, _ = await watched(config, lambda: rebuild(warehouse, config, log))
+            yield "after a day's change of 0.1 %, s", f"{again:.0f}", ""
             wish = Wish(("all",), read_theta("0"), None, Gates())
             board, _, most = await watched(config, lambda: leaderboard.build(warehouse, config, log, wish))
-            told = await questions(warehouse)
+            yield "leaderboard build, s", f"{board:.0f} (peak memory {most / 1e9:.2f} GB)", ""
+            for line in await questions(warehouse):
+                yield line
         await asyncio.to_thread(stop, config.run.data_dir)
-    load_now = os.getloadavg()[0]
-    return [
-        (f"rebuild of {millions} M fills, s", f"{took:.0f} ({cpu:.0f} s of processor; load {load_now:.1f})", ""),
-        ("its peak memory, GB", f"{peak / 1e9:.2f}", "< 8"),
-        ("after a day's change of 0.1 %, s", f"{again:.0f}", ""),
-        ("leaderboard build, s", f"{board:.0f} (peak memory {most / 1e9:.2f} GB)", ""),
-        *told,
-    ]
+
+
+async def main(sizes: Sequence[str]) -> None:
+    """Print the figures of each size."""
+    for size in sizes:
+        async for line in grown(int(size)):
+            sys.stdout.write("  ".join(line) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    for size in sys.argv[1:] or ["1", "3"]:
-        for line in asyncio.run(grown(int(size))):
-            sys.stdout.write("  ".join(line) + "\n")
-            sys.stdout.flush()
+    asyncio.run(main(sys.argv[1:] or ["1", "3"]))
