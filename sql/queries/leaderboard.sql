@@ -226,7 +226,8 @@ INSERT INTO {staging:Identifier}.leaderboard_omega_next
 SELECT * FROM {analytics:Identifier}.leaderboard_omega WHERE period NOT IN {names:Array(String)}
 
 -- name: add_leaderboard_omega
--- Without losses omega is beyond every number, so those come first. The address decides what nothing else does.
+-- Without losses omega is beyond every number, so those come first. The address decides what nothing else does. The
+-- frame is of one row: from the first row on, as it is by default, a whole category would be held in memory.
 INSERT INTO {staging:Identifier}.leaderboard_omega_next
   (period, rank, category, wallet, as_of, theta, wallets, markets, wins, trade_count, volume_usd, cost_usd,
    realized_pnl_usd, gains_usd, losses_usd, omega, no_losses, last_activity, fills_share, enough_trades,
@@ -250,7 +251,7 @@ INSERT INTO {staging:Identifier}.leaderboard_whales_next
 SELECT * FROM {analytics:Identifier}.leaderboard_whales WHERE period NOT IN {names:Array(String)}
 
 -- name: add_leaderboard_whales
--- Whoever made most. One market is enough to be here; unknown trades are not.
+-- Whoever made most. One market is enough to be here; unknown trades are not. The frame as in add_leaderboard_omega.
 INSERT INTO {staging:Identifier}.leaderboard_whales_next
   (period, rank, category, wallet, as_of, theta, wallets, markets, wins, trade_count, volume_usd, cost_usd,
    realized_pnl_usd, gains_usd, losses_usd, omega, no_losses, last_activity, fills_share, enough_trades,
